@@ -1,0 +1,1 @@
+"""Triggers on Kafka: when these things happen, run this task with these arguments, exactly once."""
