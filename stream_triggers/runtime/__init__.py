@@ -1,0 +1,54 @@
+"""Moves values between Kafka, RocksDB and the core, exactly once.
+
+The protocol
+============
+
+::
+
+      poll                    process                    commit                            apply
+    ────────▶ records ──▶ core, claims overlay ──▶ outputs + changelog + positions ──▶ one write to the store
+                              │                     (one Kafka transaction)              {claims, positions}
+                              └── nothing outside memory has changed yet
+
+A worker owns partitions of the input topics. It reads a batch, lets the core decide, and hands the records that
+come out to its transactional producer at once. What has been decided, but not committed, lives in an overlay in
+memory. The commit adds the changelog records of the overlay and the positions that the input has been read to, all in
+the same transaction; afterwards the overlay is written to the store. So at every instant the log is the truth, and
+the store is a copy of a prefix of it: it may lag, it never leads. Wherever the process dies, the next owner reads the
+committed positions, brings its store up from the changelog, and goes on.
+
+The rules
+=========
+
+Each has a test of its name, ``test_rule_NN_…``, that fails when the rule is switched off.
+
+ 1. *One transactional producer per worker, named by its slot.* A successor under the same name ends what the
+    predecessor left open at once, instead of after the broker's timeout.
+ 2. *Order of a commit*: overlay, outputs and changelog, positions, commit, one write to the store. Never earlier.
+ 3. *The store may lag, never lead.* It is written with its log on and without waiting for the disk: a crash of the
+    process loses nothing, a crash of the machine makes it lag, and no crash needs a wipe.
+ 4. *Revoked is not lost.* While ``revoked`` runs the partitions are ours: commit. When ``lost`` runs they are somebody
+    else's: drop the transaction, the overlay and the producer.
+ 5. *Positions are fenced by the membership of the generation that read them*, taken when partitions were assigned, not
+    when committing; a membership without a generation or a member id is refused, since a broker accepts it unfenced.
+ 6. *Every position belongs to a partition owned now*, and every output stems from one. Records that were fetched
+    before a partition changed hands, or was started again, are dropped.
+ 7. *Every transaction sends positions*, also one without input: without them it would not be fenced.
+ 8. *An unknown outcome is not guessed.* The producer is given up; a new one under the same name makes the broker settle
+    the transaction, and then the committed positions say what became of it.
+ 9. *An abort waits for the first acknowledgement, within a bound*; a producer that fails fatally is replaced.
+10. *A restore ends at a position, not at a record*: the high watermark taken after the committed position was known,
+    reached by reading committed records only.
+11. *The overlay is bounded in bytes*: a full one commits early.
+12. *Ids are derived from their cause.* Should Kafka's guarantee ever fail, a consumer can drop the repeat by its id.
+
+What has caused bugs
+====================
+
+* Records already fetched when a partition goes back to an earlier position must not be taken for the next ones: the
+  worker drops them before a partition is started again, in that order.
+* A definition applied before a message was sent must be in force when the message is processed: the table is read to
+  its end after a batch was polled, not before.
+* A producer is fenced by its own timed-out transaction as well as by a second worker of its name. The worker pauses
+  before it opens the next one, until its member would have been told of the second.
+"""

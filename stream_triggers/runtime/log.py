@@ -194,8 +194,8 @@ class Log(Protocol):
         """The high watermark of each: the next offset to be written, open transactions included."""
         ...
 
-    def topics(self) -> Mapping[str, TopicSpec]:
-        """Every topic that exists, with its settings."""
+    def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
+        """Those of the named topics that exist, with their settings."""
         ...
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> None:

@@ -1,0 +1,38 @@
+"""How commands are grouped: errors become lines on standard error and an exit status, docstrings become help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from stream_triggers.cli import terminal
+from stream_triggers.errors import StreamTriggersError
+
+_EXAMPLES = "For example:"
+_NOT_WRAPPED = "\b\n"
+
+
+class Commands(TyperGroup):
+    """A group of commands. An error of this package ends the program with status 1 and without a traceback."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for command in self.commands.values():
+            command.help = _wrapped_by_terminal(command.help or "")
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamTriggersError as error:
+            terminal.tell(error)
+            raise typer.Exit(1) from None
+
+
+def _wrapped_by_terminal(text: str) -> str:
+    """``text`` with each paragraph on one line, but for examples, which stay as they are."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(
+        _NOT_WRAPPED + each if each.startswith(_EXAMPLES) else each.replace("\n", " ") for each in paragraphs
+    )

@@ -1,0 +1,157 @@
+"""``apply``, ``list``, ``describe``, ``delete``: the stored triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, assert_never
+
+import typer
+
+from stream_triggers.cli import terminal
+from stream_triggers.cli.settings import Settings, configured
+from stream_triggers.client import Change, Client, StoredTrigger
+from stream_triggers.client.definitions import validated
+from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
+from stream_triggers.core.trigger import Trigger, version
+from stream_triggers.errors import InvalidTrigger, Rejected
+from stream_triggers.trigger_file import dump_triggers, load_triggers
+
+_JSON = "Print the result as JSON."
+
+
+@configured("cluster")
+def apply(
+    settings: Settings,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of triggers, YAML or JSON.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and write nothing.")] = False,
+    author: Annotated[str | None, typer.Option("--author", metavar="NAME", help="Kept with what changes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+) -> None:
+    """Store the triggers of files: all of them, or none when one is wrong. Others stay as they are.
+
+    For example:
+      stream-triggers apply triggers.yaml
+      stream-triggers apply triggers/*.yaml --dry-run
+    """
+    triggers = validated(trigger for file in files for trigger in load_triggers(file))
+    with Client(settings.config) as client:
+        changes = _compared(triggers, client.list_triggers()) if dry_run else client.apply(triggers, author=author)
+    if as_json:
+        terminal.json_document([change._asdict() for change in changes])
+        return
+    for change in changes:
+        terminal.line(f"{change.what} {change.id} version={change.version}")
+    if dry_run:
+        terminal.progress("nothing was written: --dry-run")
+
+
+@configured("cluster")
+def list_triggers(settings: Settings, *, as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False) -> None:
+    """List the stored triggers.
+
+    For example:
+      stream-triggers list
+      stream-triggers list --json
+    """
+    with Client(settings.config) as client:
+        stored = client.list_triggers()
+    if as_json:
+        terminal.json_document([each._asdict() for each in stored])
+    else:
+        columns = ["id", "when", "task", "version", "stored", "author"]
+        terminal.table(columns, [_row(each) for each in stored])
+
+
+@configured("cluster")
+def describe(
+    settings: Settings,
+    trigger_id: Annotated[str, typer.Argument(metavar="ID", help="The trigger.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+) -> None:
+    """Show a stored trigger, as a file that apply takes.
+
+    For example:
+      stream-triggers describe ship-paid-order
+      stream-triggers describe ship-paid-order > ship-paid-order.yaml
+    """
+    with Client(settings.config) as client:
+        stored = next((each for each in client.list_triggers() if each.id == trigger_id), None)
+    if stored is None:
+        raise _no_trigger(trigger_id)
+    if as_json:
+        terminal.json_document(stored._asdict())
+        return
+    by = f" by {stored.author}" if stored.author else ""
+    terminal.line(f"# version {stored.version}, stored {terminal.instant(stored.time_ms)}{by}")
+    terminal.line(dump_triggers([stored.trigger()]).rstrip())
+
+
+@configured("cluster")
+def delete(
+    settings: Settings,
+    trigger_id: Annotated[str, typer.Argument(metavar="ID", help="The trigger.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+) -> None:
+    """Remove a stored trigger: it fires no more.
+
+    For example:
+      stream-triggers delete ship-paid-order
+    """
+    with Client(settings.config) as client:
+        change = client.delete_trigger(trigger_id)
+    if change.what == "absent":
+        raise _no_trigger(trigger_id)
+    if as_json:
+        terminal.json_document(change._asdict())
+    else:
+        terminal.line(f"{change.what} {change.id}")
+
+
+def _compared(triggers: Sequence[Trigger], stored: Iterable[StoredTrigger]) -> tuple[Change, ...]:
+    """What applying ``triggers`` would do."""
+    before = {each.id: each.version for each in stored}
+    after = {trigger.id: version(trigger) for trigger in triggers}
+    return tuple(Change(name, _what(before.get(name), new), new) for name, new in after.items())
+
+
+def _what(before: str | None, after: str) -> Literal["created", "updated", "unchanged"]:
+    if before is None:
+        return "created"
+    return "unchanged" if before == after else "updated"
+
+
+def _row(stored: StoredTrigger) -> list[str]:
+    when, task = _when_and_task(stored)
+    return [stored.id, when, task, stored.version, terminal.instant(stored.time_ms), stored.author or ""]
+
+
+def _when_and_task(stored: StoredTrigger) -> tuple[str, str]:
+    try:
+        trigger = stored.trigger()
+    except InvalidTrigger:
+        return "(this release cannot read it)", ""
+    return ", ".join(_in_words(leaf) for _, leaf in leaves(trigger.when)), trigger.task
+
+
+def _in_words(leaf: Leaf) -> str:
+    match leaf:
+        case EventLeaf():
+            return f"event {leaf.code}"
+        case StatusLeaf():
+            return f"status {leaf.task} is {' or '.join(leaf.statuses)}"
+        case ResultLeaf():
+            return f"result {leaf.task}"
+        case ExceptionLeaf():
+            return f"exception {leaf.task} {' or '.join(leaf.types)}".rstrip()
+        case ScheduleLeaf():
+            return f"cron {leaf.cron}"
+        case _:
+            assert_never(leaf)
+
+
+def _no_trigger(trigger_id: str) -> Rejected:
+    return Rejected(f"there is no trigger {trigger_id}", hint="stream-triggers list shows those there are")

@@ -1,0 +1,121 @@
+"""Running one invocation: the function's attempts, and the reports about them.
+
+Rules:
+1. Every attempt makes two statuses and one outcome: running, then success, retry or failed. They are written when the
+   function has ended, each with the instant it is about.
+2. Whatever a function raises as an ``Exception`` is its failure. ``KeyboardInterrupt``, ``SystemExit`` and the like
+   are not the function's: they go through, and nothing is reported.
+3. A value that cannot be reported (no JSON, or too large) is a failure and final: another attempt would do the work
+   twice and end the same.
+4. Reports carry on the causal chain of their invocation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from stream_triggers.consumer.app import Task
+from stream_triggers.core.invocation import Invocation
+from stream_triggers.core.message import Failure, Success, TaskResult, TaskStatus
+from stream_triggers.core.report import failure_of, result_id, status_id
+from stream_triggers.errors import InvalidMessage
+from stream_triggers.runtime.clock import Clock
+from stream_triggers.runtime.codec import encode
+from stream_triggers.runtime.log import Outgoing
+from stream_triggers.runtime.topics import Topics
+
+Report: TypeAlias = tuple[str, Outgoing]
+"""A topic, and the record to write to it."""
+
+
+class Bench:
+    """Runs invocations one at a time; ``async`` functions on an event loop that it keeps until ``close``."""
+
+    def __init__(self, topics: Topics, clock: Clock, message_bytes_max: int) -> None:
+        self._topics = topics
+        self._clock = clock
+        self._message_bytes_max = message_bytes_max
+        self._runner = asyncio.Runner()
+
+    def run(self, task: Task, invocation: Invocation) -> Iterator[Report]:
+        """Call the task's function until it succeeds or its attempts are used up, and tell what happened."""
+        previous = None
+        for attempt in range(1, task.attempts_max + 1):
+            yield self._status(invocation, attempt, "running", previous)
+            outcome = self._attempt(task, invocation, final=attempt == task.attempts_max)
+            ended_ms = self._clock.now_ms()
+            result = _result(invocation, attempt, outcome, ended_ms)
+            try:
+                value = self._reportable(result)
+            except InvalidMessage as error:
+                outcome = failure_of(error, final=True)
+                value = encode(_result(invocation, attempt, outcome, ended_ms))
+            previous = _status_after(outcome)
+            yield self._status(invocation, attempt, previous, "running")
+            yield self._topics.task_results, Outgoing(value=value, key=invocation.id.encode())
+            if previous != "retry":
+                return
+
+    def close(self) -> None:
+        """End the event loop, with what functions left running on it."""
+        self._runner.close()
+
+    def _attempt(self, task: Task, invocation: Invocation, *, final: bool) -> Success | Failure:
+        arguments = copy.deepcopy(invocation.arguments)
+        given = {} if task.invocation_parameter is None else {task.invocation_parameter: invocation}
+        try:
+            value = task.function(**arguments, **given)
+            return Success(self._runner.run(value) if inspect.iscoroutine(value) else value)
+        # A function that cancels itself has failed: nobody else cancels on this loop.
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any exception is the function's outcome
+            return failure_of(error, final=final)
+
+    def _reportable(self, result: TaskResult) -> bytes:
+        value = encode(result)
+        if len(value) > self._message_bytes_max:
+            raise InvalidMessage(
+                f"the result of {result.task} has {len(value)} bytes, the limit is {self._message_bytes_max}",
+                hint="return a reference to the data, or raise payload_bytes_max",
+            )
+        return value
+
+    def _status(self, invocation: Invocation, attempt: int, status: str, previous: str | None) -> Report:
+        report = TaskStatus(
+            task=invocation.task,
+            status=status,
+            id=status_id(invocation.id, attempt, status),
+            invocation_id=invocation.id,
+            time_ms=self._clock.now_ms(),
+            previous=previous,
+            attempt=attempt,
+            arguments=invocation.arguments,
+            traceparent=invocation.traceparent,
+            root=invocation.root or invocation.id,
+            depth=invocation.depth,
+        )
+        return self._topics.task_status, Outgoing(value=encode(report), key=invocation.id.encode())
+
+
+def _result(invocation: Invocation, attempt: int, outcome: Success | Failure, time_ms: int) -> TaskResult:
+    return TaskResult(
+        task=invocation.task,
+        outcome=outcome,
+        id=result_id(invocation.id, attempt, "success" if isinstance(outcome, Success) else "failure"),
+        invocation_id=invocation.id,
+        time_ms=time_ms,
+        attempt=attempt,
+        arguments=invocation.arguments,
+        traceparent=invocation.traceparent,
+        root=invocation.root or invocation.id,
+        depth=invocation.depth,
+    )
+
+
+def _status_after(outcome: Success | Failure) -> str:
+    if isinstance(outcome, Success):
+        return "success"
+    return "failed" if outcome.final else "retry"

@@ -1,0 +1,244 @@
+"""The route index: which leaves of which triggers can accept a message, found without looking at the others.
+
+Rules:
+1. Three steps, each cheaper than the next is selective: the routing part of a leaf (event code; task and status;
+   task), then one literal equality of its filter, then the rest of the filter.
+2. One message makes at most one match per trigger: the first of its leaves that accepts, in the trigger's own order.
+3. A leaf that cannot be evaluated is a failure of its trigger, unless another leaf of it accepts the message.
+4. Order is by trigger id, so the same definitions give the same output whatever order they were applied in.
+
+Theory: leaves with the same routing part form a ``LeafGroup``. A leaf whose filter demands ``path == value`` is filed
+under that value in the table of that path; the group asks each of its tables once per message, whatever the number of
+leaves in them. Of several such equalities a leaf is filed under the path with the most distinct values in the group,
+the one that leaves the fewest candidates.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from stream_triggers.core.arguments import ArgumentsFunction, KeyFunction, compile_arguments, compile_key
+from stream_triggers.core.condition import (
+    EVERY_TASK,
+    EventLeaf,
+    ExceptionLeaf,
+    Leaf,
+    ResultLeaf,
+    ScheduleLeaf,
+    StatusLeaf,
+    compile_leaf,
+    leaves,
+)
+from stream_triggers.core.filter import MISSING, Filter, Functions, Path, equalities, get_path, index_key
+from stream_triggers.core.invocation import RunIds
+from stream_triggers.core.message import Event, JsonValue, Message, TaskResult, TaskStatus, kind_of
+from stream_triggers.core.trigger import Trigger, version
+from stream_triggers.errors import EvaluationFailed
+
+Route: TypeAlias = tuple[str, ...]
+"""The routing part of a message: ("event", code), ("status", task, status), ("result", task), ("exception", task)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A trigger made ready to run: everything derived from its definition, once per version."""
+
+    trigger: Trigger
+    version: str
+    run_ids: RunIds
+    key: KeyFunction | None
+    arguments: ArgumentsFunction
+    leaves: tuple[tuple[str, Leaf, Callable[[Message], bool] | None], ...]
+
+
+def plan(trigger: Trigger, functions: Functions) -> Plan:
+    """Compile ``trigger``; raises ``InvalidTrigger`` when ``functions`` does not know a callable it names."""
+    return Plan(
+        trigger=trigger,
+        version=version(trigger),
+        run_ids=RunIds(trigger.id, trigger.epoch),
+        key=compile_key(trigger.key) if trigger.key is not None else None,
+        arguments=compile_arguments(trigger.args, trigger.args_from, functions),
+        leaves=tuple((path, leaf, compile_leaf(leaf, functions)) for path, leaf in leaves(trigger.when)),
+    )
+
+
+class Match(NamedTuple):
+    """A leaf of a trigger accepted the message."""
+
+    plan: Plan
+    leaf: str
+
+
+class MatchFailure(NamedTuple):
+    """A trigger could not decide about the message."""
+
+    plan: Plan
+    leaf: str
+    error: str
+
+
+class _Entry(NamedTuple):
+    order: int
+    plan: Plan
+    leaf: str
+    accepts: Callable[[Message], bool] | None
+
+
+class _Member(NamedTuple):
+    """One leaf of one trigger; ``position`` is its place among the trigger's leaves."""
+
+    plan: Plan
+    position: int
+    path: str
+    leaf: Leaf
+    accepts: Callable[[Message], bool] | None
+
+
+class LeafGroup:
+    """The leaves that share one routing part."""
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        entries = [_Entry(order, member.plan, member.path, member.accepts) for order, member in enumerate(members)]
+        self._unfiled: list[_Entry] = []
+        self._tables: list[tuple[Path, dict[Hashable, list[_Entry]]]] = []
+        self._file(entries, [equalities(subject_filter(member.leaf)) for member in members])
+        self._one_leaf_each = len({id(member.plan) for member in members}) == len(members)
+        self._constant = self._constant_answer()
+
+    def match(self, message: Message) -> tuple[Sequence[Match], Sequence[MatchFailure]]:
+        """The matches of ``message``, whose routing part is this group's, and what could not be decided."""
+        if self._constant is not None:
+            return self._constant, ()
+        candidates = self._candidates(message)
+        if not candidates:
+            return (), ()
+        if self._one_leaf_each and len(candidates) == 1:
+            return _judge_one(candidates[0], message)
+        return _judge(candidates, message)
+
+    def _candidates(self, message: Message) -> Sequence[_Entry]:
+        if not self._tables:
+            return self._unfiled
+        value = subject(message)
+        found: list[_Entry] = []
+        for path, table in self._tables:
+            at_path = get_path(value, path)
+            if at_path is not MISSING:
+                found += table.get(index_key(at_path), ())
+        if self._unfiled or len(self._tables) > 1:
+            found += self._unfiled
+            found.sort()
+        return found
+
+    def _file(self, entries: list[_Entry], demands: list[tuple[tuple[Path, tuple[JsonValue, ...]], ...]]) -> None:
+        distinct: dict[Path, set[Hashable]] = defaultdict(set)
+        for demand in demands:
+            for path, values in demand:
+                distinct[path].update(map(index_key, values))
+        tables: dict[Path, dict[Hashable, list[_Entry]]] = {}
+        for entry, demand in zip(entries, demands, strict=True):
+            if not demand:
+                self._unfiled.append(entry)
+                continue
+            path, values = max(demand, key=lambda pair: len(distinct[pair[0]]))
+            table = tables.setdefault(path, {})
+            for key in dict.fromkeys(map(index_key, values)):
+                table.setdefault(key, []).append(entry)
+        self._tables = list(tables.items())
+
+    def _constant_answer(self) -> tuple[Match, ...] | None:
+        """The answer for every message, where no leaf of the group asks anything of one."""
+        if self._tables or not self._one_leaf_each or any(entry.accepts is not None for entry in self._unfiled):
+            return None
+        return tuple(Match(entry.plan, entry.leaf) for entry in self._unfiled)
+
+
+class RouteIndex:
+    """All leaves of a set of triggers, by routing part."""
+
+    def __init__(self, plans: Iterable[Plan]) -> None:
+        self._members: dict[Route, list[_Member]] = defaultdict(list)
+        for owner in sorted(plans, key=lambda one: one.trigger.id):
+            for position, (path, leaf, accepts) in enumerate(owner.leaves):
+                for route in _routes(leaf):
+                    self._members[route].append(_Member(owner, position, path, leaf, accepts))
+
+    def group(self, route: Route) -> LeafGroup | None:
+        """The leaves that can accept a message with this routing part, None when there are none.
+
+        Made anew at each call: keep it for as long as the definitions stay the same.
+        """
+        members = list(self._members.get(route, ()))
+        if route[0] != "event":
+            members += self._members.get((route[0], EVERY_TASK, *route[2:]), ())
+            members.sort(key=lambda member: (member.plan.trigger.id, member.position))
+        return LeafGroup(members) if members else None
+
+
+def subject(message: Message) -> JsonValue:
+    """The part of a message that literal equalities are looked up in: an event's payload, a task's arguments."""
+    return message.payload if isinstance(message, Event) else message.arguments
+
+
+def subject_filter(leaf: Leaf) -> Filter:
+    """The filter of ``leaf`` over ``subject``."""
+    if isinstance(leaf, EventLeaf):
+        return leaf.filter
+    assert not isinstance(leaf, ScheduleLeaf), "a schedule is not routed"
+    return leaf.arguments
+
+
+def route_of(message: Message) -> Route:
+    """The routing part of a message."""
+    match message:
+        case Event():
+            return ("event", message.code)
+        case TaskStatus():
+            return ("status", message.task, message.status)
+        case TaskResult():
+            return (kind_of(message), message.task)
+
+
+def _routes(leaf: Leaf) -> tuple[Route, ...]:
+    match leaf:
+        case EventLeaf():
+            return (("event", leaf.code),)
+        case StatusLeaf():
+            return tuple(("status", leaf.task, status) for status in leaf.statuses)
+        case ResultLeaf():
+            return (("result", leaf.task),)
+        case ExceptionLeaf():
+            return (("exception", leaf.task),)
+        case ScheduleLeaf():
+            return ()
+
+
+def _judge_one(entry: _Entry, message: Message) -> tuple[Sequence[Match], Sequence[MatchFailure]]:
+    try:
+        if entry.accepts is None or entry.accepts(message):
+            return (Match(entry.plan, entry.leaf),), ()
+    except EvaluationFailed as failure:
+        return (), (MatchFailure(entry.plan, entry.leaf, failure.message),)
+    return (), ()
+
+
+def _judge(candidates: Sequence[_Entry], message: Message) -> tuple[Sequence[Match], Sequence[MatchFailure]]:
+    """Every trigger's first accepting leaf; a failure only where none of its leaves accepts."""
+    matches: list[Match] = []
+    failures: dict[int, MatchFailure] = {}
+    decided: Plan | None = None
+    for entry in candidates:
+        if entry.plan is decided:
+            continue
+        found, failed = _judge_one(entry, message)
+        if found:
+            matches += found
+            decided = entry.plan
+            failures.pop(id(entry.plan), None)
+        elif failed:
+            failures.setdefault(id(entry.plan), failed[0])
+    return matches, tuple(failures.values())

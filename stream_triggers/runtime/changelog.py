@@ -1,0 +1,100 @@
+"""Claims as changelog records, and back.
+
+One record holds all claims that one transaction made for one input partition: key = the partition's next input offset
+and a part number, value = a version byte, the segment (8 bytes, big-endian), the run ids side by side. So a
+transaction writes one changelog record per input partition instead of one per run, and restoring reads a record per
+transaction. Keys never repeat among committed records (offsets only grow), so compaction keeps every record until
+the topic's retention, set from the claims' own, drops it.
+
+Where reading continues is kept in the store's ``positions`` column, written with the claims it covers. After a commit
+the log does not say at which offset the changelog records landed; the position therefore trails, and is brought up
+when no transaction is open. Reading a record again is harmless: claims are facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stream_triggers.core.invocation import RUN_ID_BYTES
+from stream_triggers.errors import Corrupt
+from stream_triggers.runtime.claims import Claims, pack
+from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
+from stream_triggers.runtime.store import Changes, Store
+
+FORMAT = 1
+"""The version byte of a claims record; a worker that meets a newer one refuses the partition."""
+
+RUN_IDS_PER_RECORD_MAX = 32_768
+"""512 KiB of run ids: half of the broker's default limit for a record."""
+
+POSITIONS = "positions"
+"""The store's column of changelog positions: ``topic/partition`` -> next offset, 8 bytes, big-endian."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsRecord:
+    """One changelog record, read back."""
+
+    segment: int
+    run_ids: bytes
+
+
+def records(next_input_offset: int, segment: int, run_ids: Sequence[bytes], partition: int) -> Iterator[Outgoing]:
+    """The changelog records of one transaction's claims for one input ``partition``."""
+    for part, start in enumerate(range(0, len(run_ids), RUN_IDS_PER_RECORD_MAX)):
+        packed = pack(run_ids[start : start + RUN_IDS_PER_RECORD_MAX])
+        yield Outgoing(
+            key=next_input_offset.to_bytes(8, "big") + part.to_bytes(2, "big"),
+            value=bytes([FORMAT]) + segment.to_bytes(8, "big") + packed,
+            partition=partition,
+        )
+
+
+def parse(record: Record) -> ClaimsRecord:
+    """One changelog record's content; ``Corrupt`` when it is none, or of a newer format."""
+    value = record.value() or b""
+    where = f"{record.topic()}/{record.partition()} at offset {record.offset()}"
+    if value[:1] > bytes([FORMAT]):
+        raise Corrupt(
+            f"{where} has claims format {value[0]}, this release reads up to {FORMAT}",
+            hint="a newer release has written here: run that release, or a later one",
+        )
+    if value[:1] != bytes([FORMAT]) or len(value) < 9 or (len(value) - 9) % RUN_ID_BYTES:
+        raise Corrupt(
+            f"{where} is not a claims record",
+            hint="something else writes to this changelog; give the application a name of its own",
+        )
+    return ClaimsRecord(int.from_bytes(value[1:9], "big"), value[9:])
+
+
+def read_positions(store: Store, changelogs: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where to continue reading each changelog; those never read are missing."""
+    stored = store.get_many(POSITIONS, [_position_key(changelog) for changelog in changelogs])
+    return {
+        changelog: int.from_bytes(value, "big")
+        for changelog, value in zip(changelogs, stored, strict=True)
+        if value is not None
+    }
+
+
+def write_positions(changes: Changes, positions: Mapping[TopicPartition, int]) -> None:
+    """Add to ``changes`` that each changelog has been applied up to its position."""
+    changes.puts.extend((POSITIONS, _position_key(tp), offset.to_bytes(8, "big")) for tp, offset in positions.items())
+
+
+def restored(
+    claims: Claims, inputs: Mapping[TopicPartition, TopicPartition], batch: Iterable[Record], now_ms: int
+) -> Changes:
+    """What a batch of changelog records changes in the store; ``inputs`` leads from changelog to input partition."""
+    changes = Changes()
+    for record in batch:
+        entry = parse(record)
+        if not claims.is_expired(entry.segment, now_ms):
+            changelog = TopicPartition(record.topic(), record.partition())
+            changes.puts += claims.restored(inputs[changelog], entry.segment, entry.run_ids).puts
+    return changes
+
+
+def _position_key(changelog: TopicPartition) -> bytes:
+    return f"{changelog.topic}/{changelog.partition}".encode()

@@ -1,0 +1,53 @@
+"""Time as the package sees it: the system's clocks, and one that stands still until it is told to move.
+
+Rules:
+1. Nothing else in the package reads a clock; whoever needs the time is given a ``Clock``.
+2. ``now_ms`` says when something happened and may jump, also backwards, when the machine's clock is set.
+   ``monotonic_s`` measures how long something takes and never goes back; its zero means nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time of day, and how time passes."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch, UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds since some fixed moment."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock for tests and simulations: it moves by ``advance`` only."""
+
+    def __init__(self, now_ms: int = 0) -> None:
+        self._start_ms = now_ms
+        self._passed_ms = 0
+
+    def now_ms(self) -> int:
+        return self._start_ms + self._passed_ms
+
+    def monotonic_s(self) -> float:
+        return self._passed_ms / 1000
+
+    def advance(self, ms: int) -> None:
+        """Let ``ms`` milliseconds pass, on both clocks."""
+        assert ms >= 0, f"time does not go back: {ms}"
+        self._passed_ms += ms

@@ -1,0 +1,107 @@
+"""Definitions as a table every worker keeps: the newest version of each trigger, current while running.
+
+Rules:
+1. Nothing is processed before the table has been read to where the topic ended at the start.
+2. A definition that cannot be used (bytes, form, a function not allowed) is quarantined: it does not fire, the
+   others do, and the operator is told once.
+3. ``next_offset`` names a state of the table: the same offset, the same triggers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import orjson
+
+from stream_triggers.core.filter import Functions
+from stream_triggers.core.record import Definition
+from stream_triggers.core.route import Plan, RouteIndex, plan
+from stream_triggers.core.trigger import parse_trigger, require_supported
+from stream_triggers.errors import InvalidMessage, InvalidTrigger, Misconfigured
+from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.log import Log, Record, TopicPartition
+from stream_triggers.telemetry import log
+
+logger = logging.getLogger(__name__)
+
+READ_MAX = 1000
+
+
+class DefinitionTable:
+    """The triggers that are in force, read from the definitions topic."""
+
+    def __init__(self, cluster: Log, topic: str, functions: Functions) -> None:
+        self._cluster = cluster
+        self._partition = TopicPartition(topic, 0)
+        self._functions = functions
+        self._reader = cluster.reader()
+        self._plans: dict[str, Plan] = {}
+        self._quarantined: dict[str, str] = {}
+        self.next_offset = 0
+        self.index = RouteIndex(())
+
+    def load(self) -> None:
+        """Read the topic to its present end."""
+        self._reader.assign(self._cluster.start_offsets([self._partition]))
+        self._read_to_end()
+        self._rebuild()
+
+    def catch_up(self) -> bool:
+        """Take in what has been written up to now; True when the triggers in force have changed.
+
+        Whatever was applied before a message was sent is in force when the message is processed, if this is called
+        between reading the message and processing it. Costs one request to the broker when nothing is new.
+        """
+        changed = self._read_to_end()
+        if changed:
+            self._rebuild()
+        return changed
+
+    @property
+    def plans(self) -> Sequence[Plan]:
+        """The triggers in force."""
+        return tuple(self._plans.values())
+
+    @property
+    def quarantined(self) -> dict[str, str]:
+        """Trigger id -> why this worker cannot use its definition."""
+        return dict(self._quarantined)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._reader.close()
+
+    def _read_to_end(self) -> bool:
+        changed = False
+        end = self._cluster.end_offsets([self._partition])[self._partition]
+        while self._reader.positions()[self._partition] < end:
+            changed |= self._apply(self._reader.poll(READ_MAX, timeout_s=0.1))
+        return changed
+
+    def _apply(self, records: Sequence[Record]) -> bool:
+        for record in records:
+            trigger_id = (record.key() or b"").decode(errors="replace")
+            self._plans.pop(trigger_id, None)
+            self._quarantined.pop(trigger_id, None)
+            value = record.value()
+            if value is not None:
+                self._define(trigger_id, value)
+            self.next_offset = record.offset() + 1
+        return bool(records)
+
+    def _define(self, trigger_id: str, value: bytes) -> None:
+        try:
+            definition = decode(value)
+            if not isinstance(definition, Definition):
+                raise InvalidMessage(f"expected a TriggerDefinition, found {type(definition).__name__}")
+            trigger = parse_trigger(orjson.loads(definition.definition), trigger_id)
+            require_supported(trigger)
+            self._plans[trigger_id] = plan(trigger, self._functions)
+        except (InvalidMessage, InvalidTrigger, Misconfigured, orjson.JSONDecodeError) as error:
+            self._quarantined[trigger_id] = str(error)
+            log(logger, "trigger quarantined", trigger=trigger_id, error=error)
+
+    def _rebuild(self) -> None:
+        self.index = RouteIndex(self._plans.values())
+        log(logger, "triggers in force", count=len(self._plans), definitions_offset=self.next_offset)

@@ -1,0 +1,147 @@
+"""One Kafka cluster: makes the clients, and answers questions about topics.
+
+Rules:
+1. The end of a partition is its high watermark, asked for uncommitted: the last stable offset would not count what an
+   open transaction has written.
+2. Topics that were made exist when ``create_topics`` returns, for every client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Position
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from stream_triggers.errors import Unavailable
+from stream_triggers.runtime.clock import Clock, SystemClock
+from stream_triggers.runtime.kafka.failures import error_of, failure
+from stream_triggers.runtime.kafka.member import KafkaMember
+from stream_triggers.runtime.kafka.producer import KafkaProducer
+from stream_triggers.runtime.kafka.reader import KafkaReader
+from stream_triggers.runtime.kafka.sender import Identify, KafkaSender
+from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, new_client, refuse_protected
+from stream_triggers.runtime.log import TopicPartition, TopicSpec
+
+REQUEST_S = 15.0
+"""How long an answer is waited for; a broker that is starting takes some of it."""
+
+_BROKER_DEFAULT = -1
+
+T = TypeVar("T")
+
+
+class KafkaLog:
+    """A ``Log`` over confluent-kafka, and maker of senders, which are Kafka's own."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock | None = None) -> None:
+        """Raises ``Misconfigured`` when ``settings.extra`` has what this program sets itself."""
+        refuse_protected(settings.extra)
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._admin: AdminClient = new_client(AdminClient, client_settings(settings, "admin"), settings)
+
+    def member(self) -> KafkaMember:
+        return KafkaMember(self._settings)
+
+    def producer(self) -> KafkaProducer:
+        return KafkaProducer(self._settings, self._clock)
+
+    def reader(self) -> KafkaReader:
+        return KafkaReader(self._settings)
+
+    def sender(self, identify: Identify) -> KafkaSender:
+        """A producer without transactions; ``identify`` names messages in its reports."""
+        return KafkaSender(self._settings, identify)
+
+    def start_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
+        found = self._partitions(names)
+        if not found:
+            return {}
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+        futures = self._admin.describe_configs(asked, request_timeout=REQUEST_S)
+        specs = {}
+        for resource, future in futures.items():
+            entries = _answer(future, f"settings of topic {resource.name}").values()
+            settings = {entry.name: entry.value for entry in entries if entry.value is not None}
+            specs[resource.name] = TopicSpec(resource.name, found[resource.name], settings)
+        return specs
+
+    def create_topics(self, specs: Sequence[TopicSpec]) -> None:
+        if not specs:
+            return
+        wanted = [NewTopic(spec.name, spec.partitions, _BROKER_DEFAULT, config=dict(spec.settings)) for spec in specs]
+        for name, future in self._admin.create_topics(wanted, request_timeout=REQUEST_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise failure(error_of(error), f"creating topic {name}") from error
+        self._await_topics({spec.name for spec in specs})
+
+    def close(self) -> None:
+        """Nothing to release: the connection goes with this object."""
+
+    def _await_topics(self, names: set[str]) -> None:
+        """A broker knows of a new topic some time before it answers for its partitions."""
+        deadline_s = self._clock.monotonic_s() + REQUEST_S
+        while True:
+            found = self._partitions(names)
+            try:
+                self.end_offsets(TopicPartition(name, at) for name, count in found.items() for at in range(count))
+                if found.keys() == names:
+                    return
+            except Unavailable:
+                if self._clock.monotonic_s() > deadline_s:
+                    raise
+            if self._clock.monotonic_s() > deadline_s:
+                missing = ", ".join(sorted(names - found.keys()))
+                raise Unavailable(f"topics made {REQUEST_S:g} s ago cannot be seen: {missing}")
+
+    def _partitions(self, names: Iterable[str]) -> dict[str, int]:
+        """How many partitions each of the named topics has, if it exists and they all have leaders."""
+        try:
+            known = self._admin.list_topics(timeout=REQUEST_S).topics
+        except KafkaException as error:
+            raise failure(error_of(error), "the list of topics") from error
+        return {name: len(known[name].partitions) for name in names if name in known and _has_leaders(known[name])}
+
+    def _offsets(self, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        asked = {Position(topic, partition): spec for topic, partition in partitions}
+        if not asked:
+            return {}
+        futures = self._admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
+        )
+        return {
+            TopicPartition(position.topic, position.partition): _answer(
+                future, f"offsets of {position.topic}/{position.partition}"
+            ).offset
+            for position, future in futures.items()
+        }
+
+
+def _has_leaders(topic: Any) -> bool:
+    return topic.error is None and all(partition.error is None for partition in topic.partitions.values())
+
+
+def _answer(future: Future[T], what: str) -> T:
+    try:
+        return future.result()
+    except KafkaException as error:
+        raise failure(error_of(error), what) from error

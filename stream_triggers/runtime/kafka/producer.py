@@ -1,0 +1,140 @@
+"""A transactional producer.
+
+Rules:
+1. A step is repeated as long as the library calls that safe and the time of a transaction is not over. A commit whose
+   time is up has an unknown outcome.
+2. A record that could not be delivered fails the commit.
+3. Before an abort, records on their way get a bounded time to be acknowledged: aborting while the broker is still
+   being told which partitions take part ends in a fatal error of the library.
+4. A commit during which a connection broke may have been sent twice, and the second one might hit a later transaction,
+   since this library does not number them. So no other transaction is begun on that producer.
+"""
+# ruff: noqa: SLF001 - the client library spells its own error codes with an underscore
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import Producer as Client
+from confluent_kafka import TopicPartition as Position
+
+from stream_triggers.errors import Aborted, Misconfigured, StreamTriggersError, Unavailable, Unsettled
+from stream_triggers.runtime.clock import Clock
+from stream_triggers.runtime.kafka.delivery import connect, give_up, hand_over
+from stream_triggers.runtime.kafka.failures import error_of, failure, reason, transaction_failure
+from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, logger, new_client
+from stream_triggers.runtime.log import Membership, Outgoing, TopicPartition
+
+ACKNOWLEDGE_S = 2.0
+"""How long an abort waits for records on their way."""
+
+RETRY_PAUSE_S = 0.02
+
+_CONNECTION_LOST = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
+
+T = TypeVar("T")
+
+
+class KafkaProducer:
+    """A ``Producer`` over confluent-kafka."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+        self._budget_s = settings.transaction_timeout_ms / 1000
+        self._clock = clock
+        chosen = {**client_settings(settings, "producer"), "error_cb": self._hear, "on_delivery": self._delivered}
+        self._client: Client = new_client(Client, chosen, settings)
+        self._begun = False
+        self._undelivered: StreamTriggersError | None = None
+        self._connection_lost = False
+        self._commit_in_doubt = False
+
+    def open(self) -> None:
+        connect(self._client)
+        self._repeat(self._client.init_transactions, "taking over the transactional id", Unavailable)
+
+    def begin(self) -> None:
+        if self._commit_in_doubt:
+            raise Unsettled("a connection broke during the last commit, which may have been sent twice")
+        self._serve()
+        self._connection_lost = False
+        self._try(self._client.begin_transaction, "beginning a transaction")
+        self._begun, self._undelivered = True, None
+
+    def produce(self, topic: str, records: list[Outgoing]) -> None:
+        what = f"writing to {topic}"
+        refused = self._try(lambda: hand_over(self._client, topic, records), what)
+        self._serve()
+        if refused:
+            raise self._refusal(refused[0][0], what)
+
+    def send_offsets(self, next_offsets: Mapping[TopicPartition, int], membership: Membership) -> None:
+        if membership.generation < 0 or not membership.member_id:
+            raise Aborted("positions of a process that is not a member of its group would not be fenced")
+        if not next_offsets:
+            raise Aborted("a transaction without positions would not be fenced")
+        positions = [Position(*partition, offset) for partition, offset in next_offsets.items()]
+        send = self._client.send_offsets_to_transaction
+        self._repeat(lambda left_s: send(positions, membership.token, left_s), "sending positions", Aborted)
+
+    def commit(self) -> None:
+        self._repeat(self._client.commit_transaction, "committing", Unsettled)
+        self._begun = False
+        self._serve()
+        self._commit_in_doubt = self._connection_lost
+
+    def abort(self) -> None:
+        if self._begun:
+            self._try(lambda: self._client.flush(ACKNOWLEDGE_S), "aborting")
+            self._repeat(self._client.abort_transaction, "aborting", Unsettled)
+            self._begun = False
+
+    def close(self) -> None:
+        give_up(self._client)
+
+    def _repeat(self, step: Callable[[float], None], what: str, late: Callable[[str], StreamTriggersError]) -> None:
+        """Take ``step`` until it succeeds; it gets the time that is left. Raises ``late`` when none is."""
+        deadline_s = self._clock.monotonic_s() + self._budget_s
+        while True:
+            left_s = max(0.0, deadline_s - self._clock.monotonic_s())
+            try:
+                step(left_s)
+            except KafkaException as error:
+                cause = error_of(error)
+                if not cause.retriable():
+                    raise self._meaning(cause, what) from error
+                if not left_s:
+                    raise late(f"{what} took longer than {self._budget_s:g} s: {reason(cause)}") from error
+                self._try(lambda: self._client.poll(RETRY_PAUSE_S), what)
+            else:
+                return
+
+    def _serve(self) -> None:
+        """Hear what the library has to report; it calls ``_hear`` and ``_delivered``."""
+        self._try(lambda: self._client.poll(0), "the producer")
+
+    def _try(self, step: Callable[[], T], what: str) -> T:
+        try:
+            return step()
+        except KafkaException as error:
+            raise self._meaning(error_of(error), what) from error
+
+    def _meaning(self, error: KafkaError, what: str) -> StreamTriggersError:
+        meaning = transaction_failure(error, what)
+        return self._undelivered or meaning if isinstance(meaning, Aborted) else meaning
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Keep why the first record of the transaction failed: the commit says only that some did."""
+        if error is not None and self._undelivered is None:
+            self._undelivered = self._refusal(error, f"writing to {message.topic()}")
+
+    def _refusal(self, error: KafkaError, what: str) -> StreamTriggersError:
+        """What it means that a record was not taken: nothing a retry could not mend, unless it is the operator's."""
+        meaning = failure(error, what)
+        return meaning if isinstance(meaning, Misconfigured) else Aborted(meaning.message)
+
+    def _hear(self, error: KafkaError) -> None:
+        if error.code() in _CONNECTION_LOST:
+            self._connection_lost = True
+        logger.info("kafka producer reports: %s", reason(error))

@@ -1,0 +1,35 @@
+"""Reading a bounded stretch of partitions: everything committed from one set of positions to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stream_triggers.runtime.log import Log, Record, TopicPartition
+
+BATCH_MAX = 2000
+
+
+def read_between(
+    cluster: Log, next_offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> Iterator[Sequence[Record]]:
+    """Batches of the committed records from ``next_offsets`` up to, not including, ``ends``.
+
+    Waits for transactions that are open below ``ends``; in order within each partition, not among them.
+    """
+    reader = cluster.reader()
+    try:
+        reader.assign({partition: offset for partition, offset in next_offsets.items() if offset < ends[partition]})
+        while any(offset < ends[partition] for partition, offset in reader.positions().items()):
+            records = reader.poll(BATCH_MAX, timeout_s=0.2)
+            yield [record for record in records if record.offset() < ends[_partition(record)]]
+    finally:
+        reader.close()
+
+
+def read_all(cluster: Log, partitions: Sequence[TopicPartition]) -> Iterator[Sequence[Record]]:
+    """Batches of all committed records that ``partitions`` hold now."""
+    return read_between(cluster, cluster.start_offsets(partitions), cluster.end_offsets(partitions))
+
+
+def _partition(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic(), record.partition())

@@ -1,0 +1,139 @@
+"""Restore: brings newly owned partitions to the point where processing may start, a bounded step at a time.
+
+Three phases, each partition on its own, so that those that are ready work while others are still being read:
+
+1. *settle*: ask for the committed input offset. The answer waits while a predecessor's transaction is open; until
+   then the partition stays in this phase. From the answer on, no earlier owner can commit for it any more.
+2. *read*: read the changelog from where the store has it to the high watermark seen after phase 1. Reading committed
+   records only, that position is passed when the last transaction below it has ended, so nothing is missed, and no
+   particular record has to be waited for (the last one may be a control record, or compacted away).
+3. *ready*: the store holds every claim up to the committed offset; input is read from there.
+
+A crash in any phase leaves the store behind the log, never ahead; the next restore starts from its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from stream_triggers.errors import Corrupt, Misconfigured, Unavailable
+from stream_triggers.runtime import changelog
+from stream_triggers.runtime.claims import Claims
+from stream_triggers.runtime.clock import Clock
+from stream_triggers.runtime.log import Log, Member, TopicPartition
+from stream_triggers.runtime.store import Store
+from stream_triggers.runtime.topics import Topics
+
+READ_MAX = 2000
+SETTLE_TIMEOUT_S = 1.0
+"""One step waits this long for open transactions to end; the worker goes on in between."""
+
+
+class Restore:
+    """The partitions of one worker that are not ready yet."""
+
+    def __init__(
+        self, cluster: Log, member: Member, store: Store, claims: Claims, clock: Clock, topics: Topics
+    ) -> None:
+        self._cluster = cluster
+        self._member = member
+        self._store = store
+        self._claims = claims
+        self._clock = clock
+        self._topics = topics
+        self._reader = cluster.reader()
+        self._settling: set[TopicPartition] = set()
+        self._inputs: dict[TopicPartition, TopicPartition] = {}  # changelog -> input partition being read
+        self._ends: dict[TopicPartition, int] = {}  # changelog -> high watermark to reach
+        self._starts: dict[TopicPartition, int] = {}  # input partition -> where its processing will start
+
+    @property
+    def active(self) -> bool:
+        """Whether any partition is not ready yet."""
+        return bool(self._settling or self._inputs)
+
+    def add(self, partitions: Iterable[TopicPartition]) -> None:
+        """These are to be made ready, from the beginning."""
+        partitions = list(partitions)
+        self.drop(partitions)
+        self._settling.update(partitions)
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """These are no longer ours."""
+        for partition in partitions:
+            self._settling.discard(partition)
+            self._finish(self._topics.changelog_of(partition))
+
+    def step(self) -> Mapping[TopicPartition, int]:
+        """Go on a little; returns the partitions that became ready, each with the offset to read its input from."""
+        if self._settling:
+            self._settle()
+        return self._read() if self._inputs else {}
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._reader.close()
+
+    def _settle(self) -> None:
+        try:
+            committed = self._member.committed(self._settling, SETTLE_TIMEOUT_S)
+        except Unavailable:
+            return  # asked again in the next step; what went wrong with the brokers shows elsewhere, too
+        kept = self._cluster.start_offsets(self._settling)
+        for partition, offset in committed.items():
+            if offset is not None and offset < kept[partition]:
+                raise _input_lost(partition, offset, kept[partition])
+            self._starts[partition] = kept[partition] if offset is None else offset
+        self._begin_reading({self._topics.changelog_of(partition): partition for partition in self._settling})
+        self._settling.clear()
+
+    def _begin_reading(self, inputs: Mapping[TopicPartition, TopicPartition]) -> None:
+        changelogs = list(inputs)
+        ends = self._cluster.end_offsets(changelogs)
+        positions = changelog.read_positions(self._store, changelogs)
+        for each, position in positions.items():
+            if position > ends[each]:
+                raise _changelog_replaced(each, position, ends[each])
+        kept = self._cluster.start_offsets(changelogs)
+        reading = {**self._reader.positions()} if self._inputs else {}
+        reading.update({each: max(kept[each], positions.get(each, 0)) for each in changelogs})
+        self._inputs.update(inputs)
+        self._ends.update(ends)
+        self._reader.assign(reading)
+
+    def _read(self) -> Mapping[TopicPartition, int]:
+        positions = self._reader.positions()
+        if any(positions[each] < self._ends[each] for each in self._inputs):
+            records = self._reader.poll(READ_MAX, timeout_s=0.1)
+            changes = changelog.restored(self._claims, self._inputs, records, self._clock.now_ms())
+            positions = self._reader.positions()
+            changelog.write_positions(changes, positions)
+            self._store.apply(changes)
+        done = [each for each in self._inputs if positions[each] >= self._ends[each]]
+        ready = {self._inputs[each]: self._starts[self._inputs[each]] for each in done}
+        for each in done:
+            self._finish(each)
+        if done:
+            self._reader.assign({each: positions[each] for each in self._inputs})
+        return ready
+
+    def _finish(self, changelog_partition: TopicPartition) -> None:
+        partition = self._inputs.pop(changelog_partition, None)
+        self._ends.pop(changelog_partition, None)
+        if partition is not None:
+            self._starts.pop(partition, None)
+
+
+def _input_lost(partition: TopicPartition, committed: int, kept: int) -> Misconfigured:
+    return Misconfigured(
+        f"messages {committed} to {kept - 1} of {partition.topic}/{partition.partition} were deleted before"
+        " they were processed",
+        hint="raise the topic's retention; to go on without them, move the group's offsets with kafka-consumer-groups",
+    )
+
+
+def _changelog_replaced(partition: TopicPartition, position: int, end: int) -> Corrupt:
+    return Corrupt(
+        f"the store has read {partition.topic}/{partition.partition} to offset {position}, the topic ends at {end}",
+        hint="the topic was deleted and made again: delete the slot's state directory",
+    )

@@ -1,0 +1,322 @@
+"""The route stage: a batch of messages in, the records of everything that fires out.
+
+The unit of work is the batch. It passes through four steps, each over the whole batch:
+
+    prefixes -> listeners     slice out the routing part, look up who listens (nothing else is decoded of the others)
+    decode   -> matches       decode what somebody listens to, ask the filters
+    claims   -> new or taken  one lookup for all run ids
+    encode   -> outputs       arguments, invocation, run record; decisions and dead letters for the rest
+
+Rules:
+1. Every message ends in a run, a decision, a dead letter, or the count of those no trigger listens to.
+2. A trigger's failure on a message is its own: the others still fire, the batch goes on.
+3. Arguments are complete before a run id is claimed: there is no half-built run.
+4. Nothing here writes: the caller produces the outputs and commits the claims.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import orjson
+
+from stream_triggers.core.invocation import Decision, Reason
+from stream_triggers.core.message import Kind, Message
+from stream_triggers.core.record import DeadLetter, Header
+from stream_triggers.core.route import LeafGroup, MatchFailure, Plan, Route, RouteIndex
+from stream_triggers.errors import EvaluationFailed, InvalidMessage
+from stream_triggers.runtime.claims import Claims, claim_prefix
+from stream_triggers.runtime.codec import encode
+from stream_triggers.runtime.codec.hot import (
+    InvocationTemplate,
+    RunTemplate,
+    decode_event,
+    decode_result,
+    decode_status,
+    event_prefixes,
+    parse_prefix,
+    result_prefixes,
+    status_prefixes,
+)
+from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
+from stream_triggers.runtime.topics import Topics
+from stream_triggers.telemetry import Counters, Stage, log
+
+logger = logging.getLogger(__name__)
+
+PREFIXES_KEPT_MAX = 100_000
+"""Routing parts remembered at most; a sender that makes up event codes must not fill the memory."""
+
+_UNSEEN: Final = object()
+
+
+@dataclass(slots=True)
+class Outputs:
+    """The records that a batch makes, by topic; ``runs`` holds run records and decisions."""
+
+    invocations: list[Outgoing] = field(default_factory=list)
+    runs: list[Outgoing] = field(default_factory=list)
+    dead_letters: list[Outgoing] = field(default_factory=list)
+
+
+class _Listeners(NamedTuple):
+    """Who listens to messages with one routing part."""
+
+    kind: Kind
+    group: LeafGroup
+
+
+class _Source(NamedTuple):
+    """One input partition: what is derived from its name once."""
+
+    partition: TopicPartition
+    claim_prefix: bytes
+    runs_partition: int
+
+
+class _Firing(NamedTuple):
+    """A match that becomes a run unless its run id is taken."""
+
+    claim: bytes
+    run_id: bytes
+    plan: Plan
+    leaf: str
+    kind: Kind
+    message: Message
+    record: Record
+    source: _Source
+
+
+class _Input(NamedTuple):
+    """How the messages of one input topic are read."""
+
+    prefixes: Callable[[Sequence[bytes]], list[bytes]]
+    decode: Callable[[bytes], Message]
+
+
+class RouteStage:
+    """Routes messages of all input partitions of a worker, with the triggers in force."""
+
+    def __init__(
+        self, topics: Topics, runs_partitions: int, claims: Claims, counters: Counters, message_bytes_max: int
+    ) -> None:
+        self._inputs = {
+            topics.events: _Input(event_prefixes, decode_event),
+            topics.task_status: _Input(status_prefixes, decode_status),
+            topics.task_results: _Input(result_prefixes, decode_result),
+        }
+        self._runs_partitions = runs_partitions
+        self._claims = claims
+        self._counters = counters
+        self._message_bytes_max = message_bytes_max
+        self._sources: dict[tuple[str, int], _Source] = {}
+        self._templates: dict[int, tuple[InvocationTemplate, RunTemplate]] = {}
+        self.use(RouteIndex(()))
+
+    def use(self, index: RouteIndex) -> None:
+        """From the next batch on, these triggers are in force."""
+        self._index = index
+        self._listeners: dict[bytes, _Listeners | None] = {}
+        self._templates.clear()
+
+    def process(self, records: Sequence[Record]) -> Outputs:
+        """What ``records`` make; run ids are claimed in the overlay, positions and writing are the caller's."""
+        outputs = Outputs()
+        firings: list[_Firing] = []
+        for topic, batch in groupby(records, key=_topic):
+            firings += self._match(self._inputs[topic], list(batch), outputs)
+        if firings:
+            self._fire(firings, outputs)
+        return outputs
+
+    def decide(self, reason: Reason, partition: TopicPartition, offset: int, time_ms: int, detail: str) -> Outgoing:
+        """The record of a decision about a position of an input partition, and no message in particular."""
+        decision = Decision(reason, partition.topic, partition.partition, offset, time_ms, detail=detail)
+        runs_partition = self._source(*partition).runs_partition
+        return Outgoing(value=encode(decision), key=None, partition=runs_partition)
+
+    def _match(self, source: _Input, records: list[Record], outputs: Outputs) -> list[_Firing]:
+        values = [record.value() or b"" for record in records]
+        prefixes = source.prefixes(values)
+        if max(map(len, values)) > self._message_bytes_max:
+            prefixes = [b"" if len(v) > self._message_bytes_max else p for v, p in zip(values, prefixes, strict=True)]
+        known = self._listeners
+        candidates = [at for at, prefix in enumerate(prefixes) if known.get(prefix, _UNSEEN) is not None]
+        self._counters.messages += len(records)
+        self._counters.unmatched += len(records) - len(candidates)
+        firings: list[_Firing] = []
+        for at in candidates:
+            try:
+                listeners = self._listen(prefixes[at], values[at])
+                if listeners is None:
+                    self._counters.unmatched += 1
+                else:
+                    self._match_one(listeners, source.decode(values[at]), records[at], firings, outputs)
+            except InvalidMessage as error:
+                self._dead_letter(records[at], "decode", error.message, None, outputs)
+        return firings
+
+    def _listen(self, prefix: bytes, value: bytes) -> _Listeners | None:
+        """Who listens to ``prefix``, looked up once for each."""
+        known = self._listeners.get(prefix, _UNSEEN)
+        if known is not _UNSEEN:
+            return known  # type: ignore[return-value]
+        if len(value) > self._message_bytes_max:
+            raise InvalidMessage(f"message has {len(value)} bytes, the limit is {self._message_bytes_max}")
+        route: Route = parse_prefix(prefix or value)
+        group = self._index.group(route)
+        if len(self._listeners) >= PREFIXES_KEPT_MAX:
+            self._listeners.clear()
+        listeners = self._listeners[prefix] = None if group is None else _Listeners(route[0], group)  # type: ignore[arg-type]
+        return listeners
+
+    def _match_one(
+        self, listeners: _Listeners, message: Message, record: Record, firings: list[_Firing], outputs: Outputs
+    ) -> None:
+        matches, failures = listeners.group.match(message)
+        self._counters.matched += len(matches)
+        kind = listeners.kind
+        if matches:
+            source = self._source(record.topic(), record.partition())
+            for plan, leaf in matches:
+                run_id = plan.run_ids.of_one(kind, message.id)
+                firings.append(_Firing(source.claim_prefix + run_id, run_id, plan, leaf, kind, message, record, source))
+        elif not failures:
+            self._counters.unmatched += 1
+        for failure in failures:
+            self._failed("filter_failed", failure, kind, message, record, outputs)
+
+    def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
+        claims = self._claims
+        for firing, is_taken in zip(firings, claims.taken([firing.claim for firing in firings]), strict=True):
+            plan, message = firing.plan, firing.message
+            if is_taken:
+                self._duplicate(firing, outputs)
+                continue
+            try:
+                run_hex = firing.run_id.hex()
+                key = plan.key(message, firing.kind, plan.trigger.id) if plan.key else None
+                arguments = orjson.dumps(plan.arguments(message, firing.kind, plan.trigger.id, run_hex))
+            except EvaluationFailed as failure:
+                failed = MatchFailure(plan, firing.leaf, failure.message)
+                self._failed("arguments_failed", failed, firing.kind, message, firing.record, outputs)
+                continue
+            if claims.take(firing.claim, firing.source.partition):
+                self._emit(firing, run_hex, key, arguments, outputs)
+            else:
+                self._duplicate(firing, outputs)
+
+    def _emit(self, firing: _Firing, run_hex: str, key: str | None, arguments: bytes, outputs: Outputs) -> None:
+        _, run_id, plan, leaf, kind, message, record, source = firing
+        invocation, run = self._templates.get(id(plan)) or self._prepare(plan)
+        root, depth = message.root or message.id, message.depth + 1
+        cause = f"{kind}/{message.id}"
+        topic, partition = source.partition
+        outputs.invocations.append(
+            {
+                "value": invocation.encode(
+                    run_id, message.time_ms, key, arguments, cause, message.traceparent, root, depth
+                ),
+                "key": (key or run_hex).encode(),
+            }
+        )
+        outputs.runs.append(
+            {
+                "value": run.encode(
+                    run_id, message.time_ms, key, leaf, kind, message.id,
+                    topic, partition, record.offset(), message.time_ms, root, depth,
+                ),
+                "key": run_hex.encode(),
+                "partition": source.runs_partition,
+            }
+        )  # fmt: skip
+
+    def _prepare(self, plan: Plan) -> tuple[InvocationTemplate, RunTemplate]:
+        trigger = plan.trigger
+        templates = (
+            InvocationTemplate(trigger.task, trigger.id, plan.version),
+            RunTemplate(trigger.id, plan.version, trigger.epoch, trigger.task),
+        )
+        self._templates[id(plan)] = templates
+        return templates
+
+    def _duplicate(self, firing: _Firing, outputs: Outputs) -> None:
+        decision = _decision("duplicate", firing.plan, firing.kind, firing.message, firing.record, firing.run_id.hex())
+        self._decide(decision, firing.source, outputs)
+
+    def _failed(
+        self, reason: Reason, failure: MatchFailure, kind: Kind, message: Message, record: Record, outputs: Outputs
+    ) -> None:
+        """A trigger could not handle a message: a decision says so, a dead letter keeps the message."""
+        detail = f"{failure.leaf}: {failure.error}"
+        decision = _decision(reason, failure.plan, kind, message, record, None, detail)
+        self._decide(decision, self._source(record.topic(), record.partition()), outputs)
+        stage: Stage = "filter" if reason == "filter_failed" else "arguments"
+        self._dead_letter(record, stage, detail, failure.plan.trigger.id, outputs)
+
+    def _decide(self, decision: Decision, source: _Source, outputs: Outputs) -> None:
+        self._counters.decisions[decision.reason] += 1
+        key = (decision.run_id or decision.id).encode()
+        outputs.runs.append(Outgoing(value=encode(decision), key=key, partition=source.runs_partition))
+
+    def _dead_letter(self, record: Record, stage: Stage, error: str, trigger_id: str | None, outputs: Outputs) -> None:
+        self._counters.dead_letters[stage] += 1
+        where = {"topic": record.topic(), "partition": record.partition(), "offset": record.offset(), "error": error}
+        if not _is_worth_a_line(self._counters.dead_letters[stage]):
+            pass
+        elif trigger_id is None:
+            log(logger, "message rejected", **where)
+        else:
+            log(logger, "evaluation failed", trigger=trigger_id, stage=stage, **where)
+        letter = DeadLetter(
+            topic=record.topic(),
+            partition=record.partition(),
+            offset=record.offset(),
+            timestamp_ms=max(0, record.timestamp()[1]),
+            key=record.key(),
+            value=record.value(),
+            stage=stage,
+            error=error,
+            headers=tuple(Header(name, value) for name, value in record.headers() or ()),
+            trigger_id=trigger_id,
+        )
+        outputs.dead_letters.append(Outgoing(value=encode(letter), key=record.key()))
+
+    def _source(self, topic: str, partition: int) -> _Source:
+        source = self._sources.get((topic, partition))
+        if source is None:
+            owned = TopicPartition(topic, partition)
+            source = _Source(owned, claim_prefix(owned), partition % self._runs_partitions)
+            self._sources[owned] = source
+        return source
+
+
+def _is_worth_a_line(count: int) -> bool:
+    """The first hundred, then one in a thousand: a flood of bad messages must not become a flood of log."""
+    return count <= 100 or count % 1000 == 0
+
+
+def _topic(record: Record) -> str:
+    return record.topic()
+
+
+def _decision(
+    reason: Reason, plan: Plan, kind: Kind, message: Message, record: Record, run_id: str | None, detail: str = ""
+) -> Decision:
+    return Decision(
+        reason=reason,
+        topic=record.topic(),
+        partition=record.partition(),
+        offset=record.offset(),
+        time_ms=message.time_ms,
+        trigger_id=plan.trigger.id,
+        trigger_version=plan.version,
+        detail=detail,
+        run_id=run_id,
+        kind=kind,
+        id=message.id,
+    )

@@ -1,0 +1,198 @@
+"""Topics: their names, how each is to be set up, and what is wrong with those that exist.
+
+Rules:
+1. Names come from here and from nowhere else; the prefix is put before every one of them.
+2. Partition ``n`` of a claims changelog belongs to partition ``n`` of its input, so both have the same number.
+3. A table is compacted and has one partition, which every worker reads whole: ``trigger-definitions``, ``progress``.
+   A claims changelog is compacted too, and deleted when no claim in it can be asked for any more.
+4. Inputs and outputs may have been made by others, with any number of partitions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from stream_triggers.errors import Misconfigured
+from stream_triggers.runtime.log import TopicPartition, TopicSpec
+
+PARTITIONS = 4
+RETENTION_MS = 7 * 24 * 3_600_000
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+"""Largest record a topic takes: a payload of the default limit, the message and invocation around it, and room."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SEGMENTS_PER_RETENTION = 4
+"""Kafka deletes whole segments, never the newest: a topic keeps up to a segment more than its retention."""
+
+_CREATE = "stream-triggers topics create"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of all topics of one application."""
+
+    application: str
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (*self.all, *map(self.changelog, self.inputs)):
+            if not _NAME.fullmatch(name):
+                raise Misconfigured(
+                    f"{name!r} cannot be the name of a topic",
+                    hint="shorten application and topic_prefix; letters, digits, '.', '_' and '-' are allowed",
+                )
+
+    @property
+    def events(self) -> str:
+        """``Event`` records."""
+        return f"{self.prefix}events"
+
+    @property
+    def task_status(self) -> str:
+        """``TaskStatus`` records."""
+        return f"{self.prefix}task-status"
+
+    @property
+    def task_results(self) -> str:
+        """``TaskResult`` records."""
+        return f"{self.prefix}task-results"
+
+    @property
+    def trigger_definitions(self) -> str:
+        """``TriggerDefinition`` records by trigger id."""
+        return f"{self.prefix}trigger-definitions"
+
+    @property
+    def trigger_facts(self) -> str:
+        """``Fact``, ``Tick`` and ``Activation`` records."""
+        return f"{self.prefix}trigger-facts"
+
+    @property
+    def progress(self) -> str:
+        """Low watermarks by input partition."""
+        return f"{self.prefix}progress"
+
+    @property
+    def invocations(self) -> str:
+        """``Invocation`` records."""
+        return f"{self.prefix}invocations"
+
+    @property
+    def trigger_runs(self) -> str:
+        """``TriggerRun`` and ``Decision`` records."""
+        return f"{self.prefix}trigger-runs"
+
+    @property
+    def dead_letters(self) -> str:
+        """``DeadLetter`` records."""
+        return f"{self.prefix}dead-letters"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The topics workers read messages from."""
+        return (self.events, self.task_status, self.task_results)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every topic but the changelogs."""
+        return (
+            *self.inputs,
+            self.trigger_definitions,
+            self.trigger_facts,
+            self.progress,
+            self.invocations,
+            self.trigger_runs,
+            self.dead_letters,
+        )
+
+    def changelog(self, input_topic: str) -> str:
+        """The topic of the claims made for messages of ``input_topic``."""
+        return f"{self.prefix}{self.application}-claims-{input_topic.removeprefix(self.prefix)}-changelog"
+
+    def changelog_of(self, partition: TopicPartition) -> TopicPartition:
+        """Where the claims made for messages of an input partition are kept."""
+        return TopicPartition(self.changelog(partition.topic), partition.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something about a topic that must be put right before workers start; ``repair`` is a command that does."""
+
+    topic: str
+    problem: str
+    repair: str
+
+
+def specs(
+    topics: Topics,
+    existing: Mapping[str, TopicSpec],
+    *,
+    claim_retention_ms: int,
+    partitions: int = PARTITIONS,
+    retention_ms: int = RETENTION_MS,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
+) -> tuple[TopicSpec, ...]:
+    """How every topic is to be set up; a changelog follows its input as it exists, else as it is to be made."""
+    kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    table = {"cleanup.policy": "compact"}
+    claims = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(claims_needed_ms(claim_retention_ms)),
+        "segment.ms": str(claim_retention_ms // _SEGMENTS_PER_RETENTION),
+    }
+    tables = (topics.trigger_definitions, topics.progress)
+    wanted = [(name, 1, table) if name in tables else (name, partitions, kept) for name in topics.all]
+    for name in topics.inputs:
+        as_it_is = existing[name].partitions if name in existing else partitions
+        wanted.append((topics.changelog(name), as_it_is, claims))
+    size = {"max.message.bytes": str(message_bytes_max)}
+    return tuple(TopicSpec(name, count, {**settings, **size}) for name, count, settings in wanted)
+
+
+def claims_needed_ms(claim_retention_ms: int) -> int:
+    """How long a changelog record may be asked for.
+
+    A claim lives up to a third longer than its retention; the rest is for clocks that differ.
+    """
+    return claim_retention_ms * 3 // 2
+
+
+def check(existing: Mapping[str, TopicSpec], wanted: Iterable[TopicSpec]) -> tuple[Problem, ...]:
+    """What keeps workers from running on the ``existing`` topics, in the order of ``wanted``.
+
+    Only what the engine depends on is compared: how long inputs and outputs are kept, their partitions and sizes are
+    the operator's business.
+    """
+    problems: list[Problem] = []
+    for spec in wanted:
+        found = existing.get(spec.name)
+        if found is None:
+            problems.append(Problem(spec.name, "does not exist", _CREATE))
+        elif "compact" in spec.settings["cleanup.policy"]:
+            problems += [*_partition_problems(found, spec), *_setting_problems(found, spec)]
+    return tuple(problems)
+
+
+def _partition_problems(found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
+    """Partitions can be added to a topic, not taken away."""
+    problem = f"has {found.partitions} partitions, needs {spec.partitions}"
+    topic = f"--bootstrap-server BROKER --topic {spec.name}"
+    if found.partitions < spec.partitions:
+        yield Problem(spec.name, problem, f"kafka-topics.sh {topic} --alter --partitions {spec.partitions}")
+    elif found.partitions > spec.partitions:
+        yield Problem(spec.name, problem, f"kafka-topics.sh {topic} --delete && {_CREATE}")
+
+
+def _setting_problems(found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
+    alter = f"kafka-configs.sh --bootstrap-server BROKER --topic {spec.name} --alter --add-config"
+    wanted, policy = spec.settings["cleanup.policy"], found.settings.get("cleanup.policy", "delete")
+    if "compact" not in policy:
+        yield Problem(spec.name, "is not compacted", f"{alter} cleanup.policy=[{wanted}]")
+    elif "delete" in policy and "delete" not in wanted:
+        yield Problem(spec.name, "deletes old records", f"{alter} cleanup.policy=[{wanted}]")
+    needed, kept = (int(each.settings.get("retention.ms", "-1")) for each in (spec, found))
+    if "delete" in policy and 0 <= kept < needed:
+        yield Problem(spec.name, f"keeps records for {kept} ms, needs {needed}", f"{alter} retention.ms={needed}")

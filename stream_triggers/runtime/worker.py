@@ -1,0 +1,359 @@
+"""The worker: poll, process, one transaction, apply; and what a change of ownership or a failure does to that.
+
+The protocol it keeps is written down in ``stream_triggers.runtime``; numbers in brackets name its rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stream_triggers.config import Config
+from stream_triggers.core.filter import Functions
+from stream_triggers.errors import Aborted, Fenced, Unavailable, Unsettled
+from stream_triggers.runtime import changelog
+from stream_triggers.runtime.claims import Claims
+from stream_triggers.runtime.clock import Clock
+from stream_triggers.runtime.definitions import DefinitionTable
+from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition
+from stream_triggers.runtime.restore import Restore
+from stream_triggers.runtime.route_stage import RouteStage
+from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.topics import Topics
+from stream_triggers.runtime.transaction import Transaction
+from stream_triggers.telemetry import Counters, log
+
+logger = logging.getLogger(__name__)
+
+IDLE_WAIT_S = 0.2
+"""How long an idle worker waits for a message before it looks at definitions and at the request to stop."""
+
+TIDY_EVERY_S = 5.0
+"""How often the store's changelog positions are brought up (the most that a restart reads again) and old claims go."""
+
+PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 15.0
+"""Growing pauses between attempts while the brokers are away."""
+
+
+def no_fault(_point: str) -> None:
+    """What happens at a fault point outside of tests: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """What needs the slot's store, which a predecessor may still hold when the worker starts."""
+
+    store: Store
+    claims: Claims
+    stage: RouteStage
+    restore: Restore
+
+
+class Worker:
+    """One worker process's engine: a member of the group, a transactional producer, a store."""
+
+    def __init__(
+        self,
+        cluster: Log,
+        open_store: Callable[[], Store],
+        clock: Clock,
+        config: Config,
+        functions: Functions,
+        *,
+        counters: Counters | None = None,
+        fault: Callable[[str], None] = no_fault,
+    ) -> None:
+        """``open_store`` raises ``Unavailable`` while a predecessor still holds the store; ``fault`` is for tests."""
+        self._cluster = cluster
+        self._open_store = open_store
+        self._clock = clock
+        self._config = config
+        self.counters = counters or Counters()
+        self._fault = fault
+        self._topics = Topics(config.application, config.topic_prefix)
+        self._definitions = DefinitionTable(cluster, self._topics.trigger_definitions, functions)
+        self._member = cluster.member()
+        self._membership: Membership | None = None
+        self._transaction = Transaction(cluster, clock)
+        self._local: _Local | None = None
+        self._owned: set[TopicPartition] = set()
+        self._next_offsets: dict[TopicPartition, int] = {}  # of the partitions that are being processed
+        self._unannounced: set[TopicPartition] = set()  # where the definitions in force have yet to be noted
+        self._read: dict[TopicPartition, int] = {}  # next offsets that the open transaction has reached
+        self._read_since_s = 0.0
+        self._definitions_current = False
+        self._tidy_at_s = 0.0
+
+    def start(self) -> None:
+        """Read the definitions, take over the slot's transactional id, join the group."""
+        self._definitions.load()
+        self._transaction.ready()
+        self._member.subscribe(self._topics.inputs, self)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set, then commit and leave. Raises ``Fenced``, ``Misconfigured``, ``Corrupt``."""
+        pause_s, step = PAUSE_MIN_S, self.start
+        try:
+            while not stop.is_set():
+                try:
+                    step()
+                    pause_s, step = PAUSE_MIN_S, self._next_round
+                except Unavailable as error:
+                    log(logger, "kafka unavailable", error=error.message, pause_s=pause_s)
+                    stop.wait(pause_s)
+                    pause_s = min(PAUSE_MAX_S, pause_s * 2)
+            self._finish()
+        finally:
+            self.close()
+
+    def run_once(self, wait_s: float) -> int:
+        """One round of the loop; waits at most ``wait_s`` for input. Returns how many messages were processed."""
+        records = self._accept(self._member.poll(self._config.batch_records_max, self._patience_s(wait_s)))
+        if records:
+            self._guarded(lambda: self._process(self._ready_local(), records))
+        if self._commit_is_due(drained=not records):
+            self.commit()
+        self._prepare()
+        return len(records)
+
+    def commit(self) -> None:
+        """Commit what has been read and made since the last time; if that fails, go back to what was committed."""
+        if self._read and self._local is not None:
+            local = self._local
+            self._guarded(lambda: self._commit(local))
+
+    def close(self) -> None:
+        """Leave without committing: what is not committed is read again by the next owner."""
+        self._transaction.give_up()
+        self._drop_uncommitted()  # before the member leaves: it may call ``revoked``, which commits what has been read
+        self._member.close()
+        self._definitions.close()
+        if self._local is not None:
+            self._local.restore.close()
+            self._local.store.close()
+
+    # Listener: called from inside Member.poll and Member.close
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Make the partitions ready; the membership of this generation fences all commits until the next one [5]."""
+        self._membership = self._member.membership()
+        self._owned.update(partitions)
+        if self._local is not None:
+            self._local.restore.add(partitions)
+        log(logger, "partitions assigned", count=len(partitions), partitions=_names(partitions))
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Commit while the partitions are still ours, then let them go [4]."""
+        try:
+            self.commit()
+        except Unavailable as error:
+            log(logger, "transaction unsettled", error=error.message)
+        self._let_go(partitions)
+        log(logger, "partitions revoked", count=len(partitions), partitions=_names(partitions))
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Others own the partitions already: drop the transaction and its producer, commit nothing [4]."""
+        self._transaction.give_up()
+        self._membership = None
+        self._drop_uncommitted()
+        self._let_go(partitions)
+        log(logger, "partitions lost", count=len(partitions), partitions=_names(partitions))
+
+    # The round
+
+    def _finish(self) -> None:
+        """Commit a last time, and spare the next start from reading the changelog again."""
+        try:
+            self.commit()
+            if self._local is not None and self._next_offsets:
+                self._tidy(self._local)
+        except Unavailable as error:
+            log(logger, "kafka unavailable", error=error.message, pause_s=0)
+
+    def _next_round(self) -> None:
+        self.run_once(IDLE_WAIT_S)
+
+    def _patience_s(self, wait_s: float) -> float:
+        """Wait for input only when nothing else is waiting to be done."""
+        if self._transaction.begun or (self._local is not None and self._local.restore.active):
+            return 0.0
+        if self._read:
+            return min(wait_s, self._config.commit_interval_ms / 1000)
+        return wait_s
+
+    def _prepare(self) -> None:
+        """Everything between input and input: the store, the producer, partitions on their way to be ready."""
+        if not self._owned or not self._transaction.ready():
+            return
+        local = self._local = self._local or self._open_local()
+        if local.restore.active:
+            ready = local.restore.step()
+            if ready:
+                self._next_offsets.update(ready)
+                self._unannounced.update(ready)
+                self._member.start(ready)
+                self.counters.restores += len(ready)
+        if not self._read and self._clock.monotonic_s() >= self._tidy_at_s:
+            self._tidy(local)
+
+    def _open_local(self) -> _Local:
+        """Open the store once there is something to store; its predecessor's hold ends when it hears of us."""
+        store = self._open_store()
+        claims = Claims(store, self._config.claim_retention_ms)
+        runs = self._cluster.topics([self._topics.trigger_runs])[self._topics.trigger_runs]
+        stage = RouteStage(self._topics, runs.partitions, claims, self.counters, self._config.payload_bytes_max)
+        stage.use(self._definitions.index)
+        restore = Restore(self._cluster, self._member, store, claims, self._clock, self._topics)
+        restore.add(self._owned)
+        return _Local(store, claims, stage, restore)
+
+    def _ready_local(self) -> _Local:
+        assert self._local is not None, "a partition runs only after the store was opened"
+        return self._local
+
+    def _tidy(self, local: _Local) -> None:
+        """Note how far the changelogs have been applied, and forget expired claims; no transaction is open."""
+        changes = Changes()
+        changelogs = [self._topics.changelog_of(partition) for partition in self._next_offsets]
+        changelog.write_positions(changes, self._cluster.end_offsets(changelogs))
+        local.store.apply(changes)
+        local.claims.expire(self._clock.now_ms())
+        self._tidy_at_s = self._clock.monotonic_s() + TIDY_EVERY_S
+
+    def _accept(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The records that are the next ones of partitions being processed; nearly always all of them.
+
+        Others were fetched before a partition was given up or started again from an earlier offset [6].
+        """
+        expected = self._next_offsets
+        partitions = [(record.topic(), record.partition()) for record in records]
+        offsets = [record.offset() for record in records]
+        first = dict(zip(reversed(partitions), reversed(offsets), strict=True))
+        if any(tp not in expected or offset < expected[tp] for tp, offset in first.items()):
+            return self._accept([record for record in records if self._is_next(record)])
+        if records and not self._read:
+            self._read_since_s = self._clock.monotonic_s()
+            self._definitions_current = False
+        for (topic, partition), offset in dict(zip(partitions, offsets, strict=True)).items():
+            source = TopicPartition(topic, partition)
+            expected[source] = self._read[source] = offset + 1
+        return records
+
+    def _is_next(self, record: Record) -> bool:
+        expected = self._next_offsets.get(TopicPartition(record.topic(), record.partition()))
+        return expected is not None and record.offset() >= expected
+
+    def _process(self, local: _Local, records: Sequence[Record]) -> None:
+        """Make the outputs of ``records`` and hand them to the producer, within the open transaction."""
+        if not self._definitions_current:  # once per transaction: it costs a request
+            if self._definitions.catch_up():
+                local.stage.use(self._definitions.index)
+                self._unannounced.update(self._next_offsets)
+            self._definitions_current = True
+        outputs = local.stage.process(records)
+        outputs.runs += self._announcements(local, records)
+        self._transaction.produce(self._topics.invocations, outputs.invocations)
+        self._transaction.produce(self._topics.trigger_runs, outputs.runs)
+        self._transaction.produce(self._topics.dead_letters, outputs.dead_letters)
+        self.counters.fired += len(outputs.invocations)
+        self._fault("processed")
+
+    def _announcements(self, local: _Local, records: Sequence[Record]) -> list[Outgoing]:
+        """Which definitions are in force from here on, once per partition and change: what a later check needs."""
+        noted: list[Outgoing] = []
+        for record in records:
+            if not self._unannounced:
+                break
+            source = TopicPartition(record.topic(), record.partition())
+            if source in self._unannounced:
+                self._unannounced.discard(source)
+                at = str(self._definitions.next_offset)
+                now_ms = self._clock.now_ms()
+                noted.append(local.stage.decide("definitions_changed", source, record.offset(), now_ms, at))
+        return noted
+
+    def _commit_is_due(self, *, drained: bool) -> bool:
+        """At once when input is drained and outputs wait; else at the interval, or when the overlay is full."""
+        if not self._read or self._local is None:
+            return False
+        elapsed_ms = (self._clock.monotonic_s() - self._read_since_s) * 1000
+        return (
+            (drained and self._transaction.begun)
+            or elapsed_ms >= self._config.commit_interval_ms
+            or self._local.claims.overlay_bytes >= self._config.overlay_bytes_max
+        )
+
+    def _commit(self, local: _Local) -> None:
+        """Commit the open transaction and then, only then, the store [2].
+
+        1. Produce the claims of the transaction to the changelogs.
+        2. Send the positions, each of a partition owned now, fenced by the membership of this generation [5, 6, 7].
+        3. Commit. From here on the transaction is a fact.
+        4. Apply to the store in one write: claims and input positions. A crash before this leaves the store behind;
+           the changelog brings it up.
+        """
+        assert self._membership is not None, "who owns partitions is a member"
+        assert self._read.keys() <= self._owned, "positions of partitions that are not owned"
+        segment = local.claims.segment_at(self._clock.now_ms())
+        for source, run_ids in local.claims.pending().items():
+            topic, partition = self._topics.changelog_of(source)
+            entries = changelog.records(self._read[source], segment, run_ids, partition)
+            self._transaction.produce(topic, list(entries))
+        self._fault("produced")
+        self._transaction.commit(self._read, self._membership)
+        self._fault("committed")
+        local.store.apply(local.claims.settle(segment))
+        self._fault("applied")
+        self._read.clear()
+        self.counters.transactions += 1
+
+    # Going back
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run ``step``; when the transaction comes to nothing, go back to what was committed [4, 8, 9]."""
+        try:
+            step()
+        except Aborted as error:
+            log(logger, "transaction aborted", error=error.message)
+            self._transaction.abort()
+            self._go_back()
+        except Unsettled as error:
+            log(logger, "transaction unsettled", error=error.message)
+            self._transaction.give_up()
+            self._go_back()
+        except Fenced as error:
+            log(logger, "transaction unsettled", error=error.message)
+            self._transaction.give_up(fenced=True)
+            self._go_back()
+        except Unavailable:
+            self._transaction.give_up()
+            self._go_back()
+            raise
+
+    def _go_back(self) -> None:
+        """Drop what is not committed and make all owned partitions ready again, from what the log says."""
+        self.counters.aborts += 1
+        self._drop_uncommitted()
+        self._next_offsets.clear()
+        if self._local is not None:
+            self._local.restore.add(self._owned)
+
+    def _drop_uncommitted(self) -> None:
+        self._read.clear()
+        if self._local is not None:
+            self._local.claims.drop_pending()
+
+    def _let_go(self, partitions: Sequence[TopicPartition]) -> None:
+        self._owned.difference_update(partitions)
+        for partition in partitions:
+            self._next_offsets.pop(partition, None)
+            self._unannounced.discard(partition)
+            self._read.pop(partition, None)
+        if self._local is not None:
+            self._local.restore.drop(partitions)
+
+
+def _names(partitions: Sequence[TopicPartition]) -> str:
+    return ",".join(f"{topic}/{partition}" for topic, partition in sorted(partitions))

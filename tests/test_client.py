@@ -1,0 +1,376 @@
+"""The client over the in-memory log: what is sent, what is refused, what is told about triggers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from stream_triggers.client import AsyncClient, Change, Client
+from stream_triggers.client.definitions import Definitions
+from stream_triggers.config import Config
+from stream_triggers.core.builder import on_event
+from stream_triggers.core.message import Event, Failure, Success, TaskResult, TaskStatus
+from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, Unavailable
+from stream_triggers.runtime.clock import ManualClock
+from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.kafka import Identify
+from stream_triggers.runtime.log import Outgoing
+from stream_triggers.runtime.memory_log import Fault, MemoryCluster, MemoryLog
+from stream_triggers.runtime.topics import Topics, specs
+
+CONFIG = Config()
+TOPICS = Topics(CONFIG.application)
+NOW_MS = 1_764_000_000_000
+TRIGGER = {"id": "ship", "task": "orders.ship", "when": {"event": "order.paid"}}
+
+
+class MemorySender:
+    """A sender to the in-memory log that keeps what it is given until a flush; what is in ``refused`` fails there."""
+
+    def __init__(self, cluster: MemoryCluster, identify: Identify) -> None:
+        self.cluster = cluster
+        self.identify = identify
+        self.buffer: list[tuple[str, Outgoing]] = []
+        self.refused: set[bytes] = set()
+
+    def send(self, topic: str, records: list[Outgoing]) -> None:
+        self.buffer += [(topic, record) for record in records]
+
+    def flush(self, timeout_s: float) -> None:
+        failures = []
+        for topic, record in self.buffer:
+            if record["key"] in self.refused:
+                failures.append((self.identify(topic, record["key"], record["value"]), "no leader"))
+            else:
+                self.cluster.write(topic, [record])
+        self.buffer = []
+        if failures:
+            raise DeliveryFailed("some failed", tuple(failures), hint="send them again")
+
+    def close(self, timeout_s: float) -> None:
+        self.flush(timeout_s)
+
+
+class SendingLog(MemoryLog):
+    def sender(self, identify: Identify) -> MemorySender:
+        self.made = MemorySender(self.cluster, identify)
+        return self.made
+
+
+class Bed:
+    def __init__(self) -> None:
+        self.clock = ManualClock(NOW_MS)
+        self.cluster = MemoryCluster(self.clock)
+        self.cluster.create_topics(specs(TOPICS, {}, claim_retention_ms=CONFIG.claim_retention_ms))
+        self.log = SendingLog(self.cluster, group_id="definitions")
+        self.client = Client(clock=self.clock, cluster=self.log)
+
+    def sent(self, topic: str) -> list:
+        self.client.flush()
+        return [decode(record.value()) for record in self.cluster.records(topic)]
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+def test_an_event_is_sent_with_what_is_known_of_it(bed):
+    bed.client.emit_event(
+        "order.paid",
+        {"order": 7},
+        key="7",
+        event_id="p-1",
+        time_ms=5,
+        source="shop",
+        traceparent="t",
+        root="r",
+        depth=2,
+    )
+    assert bed.sent(TOPICS.events) == [Event("order.paid", "p-1", 5, "7", {"order": 7}, "shop", "t", "r", 2)]
+
+
+def test_what_is_not_given_is_filled_in(bed):
+    client = Client(clock=bed.clock, cluster=bed.log, source="shop")
+    event_id = client.emit_event("order.paid")
+    client.flush()
+    assert bed.sent(TOPICS.events) == [Event("order.paid", event_id, NOW_MS, None, None, "shop")]
+
+
+@pytest.mark.parametrize(("key", "expected"), [("7", b"7"), (None, b"p-1")])
+def test_a_record_is_keyed_by_the_events_key_else_by_its_id(bed, key, expected):
+    bed.client.emit_event("order.paid", key=key, event_id="p-1")
+    bed.client.flush()
+    assert [record.key() for record in bed.cluster.records(TOPICS.events)] == [expected]
+
+
+def test_made_ids_are_unique_within_and_across_clients(bed):
+    other = Client(clock=bed.clock, cluster=bed.log)
+    ids = {client.emit_event("order.paid") for client in (bed.client, other) for _ in range(1000)}
+    assert len(ids) == 2000
+
+
+def test_many_events_are_sent_in_their_order(bed):
+    events = [bed.client.event("order.paid", number, key="k") for number in range(1201)]
+    assert bed.client.emit_events(events) == 1201
+    assert [event.payload for event in bed.sent(TOPICS.events)] == list(range(1201))
+
+
+@pytest.mark.parametrize("payload", [object(), {1, 2}, {"x": b"bytes"}, "\ud800"])
+def test_a_payload_that_is_not_json_is_refused_at_once(bed, payload):
+    with pytest.raises(InvalidMessage, match="payload"):
+        bed.client.emit_event("order.paid", payload)
+    assert bed.sent(TOPICS.events) == []
+
+
+def test_a_message_that_is_too_large_is_refused_at_once(bed):
+    with pytest.raises(InvalidMessage, match=r"message p-1 has \d+ bytes, the limit is 1048576"):
+        bed.client.emit_event("order.paid", "x" * CONFIG.payload_bytes_max, event_id="p-1")
+    assert bed.sent(TOPICS.events) == []
+
+
+def test_the_limit_is_a_setting(bed):
+    client = Client(clock=bed.clock, cluster=bed.log, payload_bytes_max=2048)
+    client.emit_event("order.paid", "x" * 1900)
+    with pytest.raises(InvalidMessage, match="the limit is 2048"):
+        client.emit_event("order.paid", "x" * 2048)
+
+
+def test_settings_win_over_a_config(bed):
+    client = Client(Config(topic_prefix="a-"), clock=bed.clock, cluster=bed.log, topic_prefix="")
+    client.emit_event("order.paid")
+    client.flush()
+    assert len(bed.sent(TOPICS.events)) == 1
+
+
+def test_a_status_is_reported_in_lower_case(bed):
+    bed.client.report_task_status("bill", "inv-1", "SUCCESS", "Running", attempt=2, arguments={"order": 7}, root="e1")
+    (status,) = bed.sent(TOPICS.task_status)
+    expected = ("bill", "success", "inv-1", NOW_MS, "running", 2, {"order": 7}, "e1")
+    assert isinstance(status, TaskStatus)
+    assert (
+        status.task,
+        status.status,
+        status.invocation_id,
+        status.time_ms,
+        status.previous,
+        status.attempt,
+        status.arguments,
+        status.root,
+    ) == expected
+
+
+def test_a_result_is_reported(bed):
+    bed.client.report_invocation_result("bill", "inv-1", [1], depth=1, time_ms=9)
+    (result,) = bed.sent(TOPICS.task_results)
+    assert isinstance(result, TaskResult)
+    assert (result.outcome, result.invocation_id, result.time_ms, result.depth) == (Success([1]), "inv-1", 9, 1)
+
+
+def test_an_exception_is_reported_with_its_classes(bed):
+    bed.client.report_invocation_failure("bill", "inv-1", TimeoutError("late"), final=False)
+    (result,) = bed.sent(TOPICS.task_results)
+    assert result.outcome == Failure("TimeoutError", ("OSError", "Exception", "BaseException"), "late", final=False)
+
+
+def test_a_failure_can_be_told_by_name(bed):
+    bed.client.report_invocation_failure("bill", "inv-1", "Timeout", "late", bases=["Error"])
+    (result,) = bed.sent(TOPICS.task_results)
+    assert result.outcome == Failure("Timeout", ("Error",), "late", final=True)
+
+
+def test_reports_are_keyed_by_their_invocation(bed):
+    bed.client.report_task_status("bill", "inv-1", "running")
+    bed.client.report_invocation_result("bill", "inv-1", None)
+    bed.client.flush()
+    records = bed.cluster.records(TOPICS.task_status) + bed.cluster.records(TOPICS.task_results)
+    assert [record.key() for record in records] == [b"inv-1", b"inv-1"]
+
+
+def test_a_report_that_is_repeated_has_the_same_id(bed):
+    again = Bed().client
+    for client in (bed.client, again):
+        assert client.report_task_status("bill", "inv-1", "running") == "e25610e2291d99ccd9df7e511cd41812"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("inv-2", "running", 1),
+        ("inv-1", "success", 1),
+        ("inv-1", "running", 2),
+    ],
+)
+def test_reports_of_different_transitions_have_different_ids(bed, other):
+    invocation_id, status, attempt = other
+    first = bed.client.report_task_status("bill", "inv-1", "running", attempt=1)
+    assert bed.client.report_task_status("bill", invocation_id, status, attempt=attempt) != first
+
+
+def test_a_success_and_a_failure_of_one_attempt_are_two_messages(bed):
+    success = bed.client.report_invocation_result("bill", "inv-1", None)
+    assert bed.client.report_invocation_failure("bill", "inv-1", "Timeout") != success
+
+
+def test_flush_names_the_messages_that_failed(bed):
+    bed.log.made.refused = {b"7"}
+    bed.client.emit_event("order.paid", key="7", event_id="p-1")
+    bed.client.emit_event("order.paid", key="8", event_id="p-2")
+    with pytest.raises(DeliveryFailed) as caught:
+        bed.client.flush()
+    assert caught.value.message == "1 messages were not accepted: events/p-1 (no leader)"
+    assert caught.value.failures == (("events/p-1", "no leader"),)
+
+
+def test_flush_names_the_first_twenty_of_many(bed):
+    bed.log.made.refused = {b"7"}
+    bed.client.emit_events(bed.client.event("order.paid", key="7", event_id=f"p-{number}") for number in range(25))
+    with pytest.raises(DeliveryFailed) as caught:
+        bed.client.flush()
+    assert "events/p-19 (no leader), and 5 more" in caught.value.message
+    assert "p-20 " not in caught.value.message
+    assert len(caught.value.failures) == 25
+
+
+def test_the_end_of_the_block_flushes(bed):
+    with Client(clock=bed.clock, cluster=bed.log) as client:
+        client.emit_event("order.paid")
+    assert len(bed.cluster.records(TOPICS.events)) == 1
+
+
+def test_the_end_of_the_block_tells_what_failed():
+    bed = Bed()
+    bed.log.made.refused = {b"7"}
+    with pytest.raises(DeliveryFailed), bed.client as client:
+        client.emit_event("order.paid", key="7")
+
+
+def test_an_error_in_the_block_is_kept_and_what_failed_is_added(bed):
+    bed.log.made.refused = {b"7"}
+    with pytest.raises(KeyError) as caught, bed.client as client:
+        client.emit_event("order.paid", key="7", event_id="p-1")
+        raise KeyError("x")
+    assert "p-1" in caught.value.__notes__[0]
+
+
+def test_apply_tells_what_became_of_each_trigger(bed):
+    assert [change.what for change in bed.client.apply([TRIGGER])] == ["created"]
+    changed = {**TRIGGER, "task": "orders.send"}
+    other = {**TRIGGER, "id": "pack"}
+    changes = bed.client.apply([changed, other])
+    assert [(change.id, change.what) for change in changes] == [("ship", "updated"), ("pack", "created")]
+    assert [change.what for change in bed.client.apply([changed, other])] == ["unchanged", "unchanged"]
+
+
+def test_applying_the_same_again_writes_nothing(bed):
+    bed.client.apply([TRIGGER])
+    bed.client.apply([TRIGGER])
+    assert len(bed.cluster.records(TOPICS.trigger_definitions)) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"id": "pack", "task": "t"}, r"triggers\[1\]"),
+        ({**TRIGGER, "id": "pack", "when": {"all": [{"event": "a"}, {"event": "b"}]}}, "when"),
+        (TRIGGER, r"triggers\[1\].id"),
+    ],
+)
+def test_nothing_is_written_when_one_trigger_is_wrong(bed, wrong, path):
+    with pytest.raises(InvalidTrigger, match=path):
+        bed.client.apply([TRIGGER, wrong])
+    assert bed.cluster.records(TOPICS.trigger_definitions) == []
+
+
+def test_a_file_of_triggers_is_applied(bed, tmp_path):
+    file = tmp_path / "triggers.yaml"
+    file.write_text("triggers:\n  - id: ship\n    task: orders.ship\n    when: {event: order.paid}\n")
+    assert [change.id for change in bed.client.apply(file)] == ["ship"]
+
+
+def test_a_builder_is_registered(bed):
+    change = bed.client.register_trigger(on_event("order.paid"), "ship", "orders.ship")
+    assert (change.id, change.what) == ("ship", "created")
+    assert bed.client.register_trigger(TRIGGER).what == "unchanged"
+
+
+def test_stored_triggers_are_listed_by_id(bed):
+    bed.client.apply([{**TRIGGER, "id": "b"}, {**TRIGGER, "id": "a"}], author="ann")
+    listed = bed.client.list_triggers()
+    assert [(stored.id, stored.author, stored.time_ms) for stored in listed] == [
+        ("a", "ann", NOW_MS),
+        ("b", "ann", NOW_MS),
+    ]
+    assert listed[0].trigger().task == "orders.ship"
+    assert listed[0].definition == {**TRIGGER, "id": "a"}
+
+
+def test_a_deleted_trigger_is_gone(bed):
+    bed.client.apply([TRIGGER])
+    assert bed.client.delete_trigger("ship") == Change("ship", "deleted", "")
+    assert bed.client.delete_trigger("ship") == Change("ship", "absent", "")
+    assert bed.client.list_triggers() == ()
+
+
+def test_bytes_that_are_no_definition_are_replaced(bed):
+    bed.cluster.write(TOPICS.trigger_definitions, [Outgoing(value=b"junk", key=b"ship")])
+    assert [change.what for change in bed.client.apply([TRIGGER])] == ["updated"]
+
+
+def test_all_of_an_application_is_seen_or_nothing(bed):
+    bed.cluster.faults.plan("commit", Fault.ABORTABLE)
+    bed.client.apply([TRIGGER, {**TRIGGER, "id": "pack"}])
+    outcomes = [entry.outcome for entry in bed.cluster.entries(TOPICS.trigger_definitions)[0]]
+    assert outcomes == ["aborted", "aborted", "marker", "committed", "committed", "marker"]
+
+
+@pytest.mark.parametrize("fault", [Fault.REQUEST_LOST, Fault.RESPONSE_LOST, Fault.ABORTABLE, Fault.FATAL])
+def test_a_commit_that_goes_wrong_is_settled_and_made_again(bed, fault):
+    bed.cluster.faults.plan("commit", fault)
+    bed.client.apply([TRIGGER])
+    assert len(bed.cluster.records(TOPICS.trigger_definitions)) == 1
+
+
+def test_a_writer_that_was_overtaken_compares_again(bed):
+    other = Definitions(MemoryLog(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock)
+
+    class Overtaken(MemoryLog):
+        """A log on which another program changes triggers right after ours has compared."""
+
+        def reader(self):
+            reader = super().reader()
+            if bed.cluster.records(TOPICS.trigger_definitions) == []:
+                other.apply([{**TRIGGER, "task": "orders.send"}])
+            return reader
+
+    ours = Definitions(Overtaken(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock)
+    assert [change.what for change in ours.apply([TRIGGER])] == ["updated"]
+
+
+def test_a_change_that_never_commits_is_given_up(bed):
+    for _ in range(5):
+        bed.cluster.faults.plan("commit", Fault.ABORTABLE)
+    with pytest.raises(Unavailable, match="in 5 attempts"):
+        bed.client.apply([TRIGGER])
+
+
+def test_the_asynchronous_client_sends_and_stores_the_same(bed):
+    async def program() -> None:
+        async with AsyncClient(clock=bed.clock, cluster=bed.log) as client:
+            client.emit_event("order.paid", event_id="p-1")
+            client.emit_events([client.event("order.paid", event_id="p-2")])
+            client.report_task_status("bill", "inv-1", "running")
+            client.report_invocation_result("bill", "inv-1", None)
+            client.report_invocation_failure("bill", "inv-2", "Timeout")
+            await client.flush()
+            assert [change.what for change in await client.apply([TRIGGER])] == ["created"]
+            assert (await client.register_trigger(on_event("order.paid"), "ship", "orders.ship")).what == "unchanged"
+            assert [stored.id for stored in await client.list_triggers()] == ["ship"]
+            assert (await client.delete_trigger("ship")).what == "deleted"
+
+    asyncio.run(program())
+    assert {event.id for event in bed.sent(TOPICS.events)} == {"p-1", "p-2"}
+    assert len(bed.sent(TOPICS.task_status)) == 1
+    assert len(bed.sent(TOPICS.task_results)) == 2

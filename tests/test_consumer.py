@@ -1,0 +1,534 @@
+"""The task worker and the iterator over the in-memory log: what is run, what is reported, what a failure leaves."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from stream_triggers.config import Config
+from stream_triggers.consumer import Invocation, TaskApp, TaskWorker, Unknown, iterate, load_app
+from stream_triggers.core.message import Failure, Success, TaskResult, TaskStatus
+from stream_triggers.core.record import DeadLetter
+from stream_triggers.errors import Fenced, Misconfigured, UnknownTask
+from stream_triggers.runtime.clock import ManualClock
+from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.log import Outgoing, TopicPartition
+from stream_triggers.runtime.memory_log import Crashed, Fault, MemoryCluster, MemoryLog
+from stream_triggers.runtime.topics import Topics, specs
+
+CONFIG = Config()
+TOPICS = Topics(CONFIG.application)
+GROUP = "triggers-tasks"
+NOW_MS = 1_764_000_000_000
+
+
+def invocation(number: int = 1, task: str = "billing.invoice", **changes) -> Invocation:
+    fields = {
+        "task": task,
+        "trigger_id": "bill-order",
+        "trigger_version": "0123456789abcdef",
+        "id": f"inv-{number}",
+        "run_id": f"run-{number}",
+        "time_ms": NOW_MS,
+        "key": None,
+        "arguments": {"order": number},
+        "causes": (f"event/e{number}",),
+        "root": f"e{number}",
+        "depth": 1,
+    }
+    return Invocation(**{**fields, **changes})
+
+
+class Bed:
+    """A cluster with its topics, and workers on it."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(NOW_MS)
+        self.cluster = MemoryCluster(self.clock)
+        self.cluster.create_topics(specs(TOPICS, {}, claim_retention_ms=CONFIG.claim_retention_ms))
+
+    def send(self, *invocations: Invocation, partition: int = 0) -> None:
+        records = [Outgoing(value=encode(each), key=b"k", partition=partition) for each in invocations]
+        self.cluster.write(TOPICS.invocations, records)
+
+    def log(self, slot: str = "0") -> MemoryLog:
+        return MemoryLog(self.cluster, slot, group_id=GROUP)
+
+    def worker(self, app: TaskApp, slot: str = "0", unknown: Unknown = "stop") -> TaskWorker:
+        worker = TaskWorker(app, self.log(slot), self.clock, CONFIG, unknown=unknown)
+        worker.start()
+        return worker
+
+    def drain(self, worker: TaskWorker) -> None:
+        """Let ``worker`` join the group and work until nothing is left."""
+        idle = 0
+        while idle < 3:
+            idle = 0 if worker.run_once(0.0) else idle + 1
+
+    def statuses(self) -> list[TaskStatus]:
+        return [decode(record.value(), (TaskStatus,)) for record in self.cluster.records(TOPICS.task_status)]
+
+    def results(self) -> list[TaskResult]:
+        return [decode(record.value(), (TaskResult,)) for record in self.cluster.records(TOPICS.task_results)]
+
+    def reported(self) -> list[str]:
+        """The invocations that have a result, once for each."""
+        return sorted(result.invocation_id for result in self.results())
+
+    def committed(self, partition: int = 0) -> int | None:
+        return self.cluster.offsets(GROUP).get(TopicPartition(TOPICS.invocations, partition))
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+def app_of(function: Callable, name: str = "billing.invoice", **options) -> TaskApp:
+    app = TaskApp()
+    app.task(name, **options)(function)
+    return app
+
+
+def recording(calls: list[int]) -> TaskApp:
+    """An app whose task notes the orders it was called with."""
+
+    def bill(order):
+        calls.append(order)
+
+    return app_of(bill)
+
+
+def outcome_of(bed: Bed, function: Callable, **changes):
+    """What is reported when ``function`` is run with the arguments of an invocation."""
+    bed.send(invocation(**changes))
+    bed.drain(bed.worker(app_of(function)))
+    (result,) = bed.results()
+    return result.outcome
+
+
+def test_a_function_gets_the_arguments_by_name(bed):
+    assert outcome_of(bed, lambda order, amount: [order, amount], arguments={"amount": 5, "order": 7}) == Success(
+        [7, 5]
+    )
+
+
+def test_an_async_function_is_awaited(bed):
+    async def bill(order):
+        return order + 1
+
+    assert outcome_of(bed, bill) == Success(2)
+
+
+@pytest.mark.parametrize("annotation", [Invocation, "Invocation"])
+def test_a_parameter_annotated_as_invocation_gets_it(bed, annotation):
+    def bill(order, call):
+        return call.id
+
+    bill.__annotations__["call"] = annotation
+    assert outcome_of(bed, bill) == Success("inv-1")
+
+
+def test_a_bare_parameter_named_invocation_gets_it(bed):
+    assert outcome_of(bed, lambda order, invocation: invocation.run_id) == Success("run-1")
+
+
+def test_an_annotated_parameter_named_invocation_is_an_argument_like_others(bed):
+    def audit(invocation: str) -> str:
+        return invocation
+
+    assert outcome_of(bed, audit, arguments={"invocation": "text"}) == Success("text")
+
+
+def test_what_a_function_does_to_its_arguments_is_not_reported(bed):
+    outcome_of(bed, lambda order: order.clear(), arguments={"order": {"id": 1}})
+    assert bed.results()[0].arguments == {"order": {"id": 1}}
+
+
+def test_an_exception_is_reported_with_its_classes_and_text(bed):
+    class Declined(TimeoutError):
+        pass
+
+    def bill(order):
+        raise Declined("card 4242")
+
+    assert outcome_of(bed, bill) == Failure(
+        type="Declined",
+        bases=("TimeoutError", "OSError", "Exception", "BaseException"),
+        message="card 4242",
+        final=True,
+    )
+
+
+def test_missing_arguments_are_a_failure(bed):
+    outcome = outcome_of(bed, lambda customer: None)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "TypeError"
+
+
+def test_a_function_that_cancels_itself_has_failed(bed):
+    async def bill(order):
+        import asyncio
+
+        raise asyncio.CancelledError
+
+    assert outcome_of(bed, bill).type == "CancelledError"
+
+
+def test_text_that_is_not_unicode_does_not_stop_the_report(bed):
+    def bill(order):
+        raise ValueError("half a pair \ud800")
+
+    assert outcome_of(bed, bill).message == "half a pair \\ud800"
+
+
+def test_an_exception_without_a_readable_text_is_reported(bed):
+    class Broken(Exception):
+        def __str__(self):
+            raise KeyError("x")
+
+    def bill(order):
+        raise Broken
+
+    assert outcome_of(bed, bill).message == "its text cannot be made: KeyError"
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", float, "\ud800"])
+def test_a_value_that_is_not_json_is_a_failure(bed, value):
+    outcome = outcome_of(bed, lambda order: value)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "InvalidMessage"
+    assert "JSON" in outcome.message
+
+
+def test_a_value_that_is_too_large_is_a_failure(bed):
+    outcome = outcome_of(bed, lambda order: "x" * CONFIG.payload_bytes_max)
+    assert isinstance(outcome, Failure)
+    assert "the limit is 1048576" in outcome.message
+
+
+def test_a_value_that_cannot_be_reported_is_not_tried_again(bed):
+    calls = []
+    bed.send(invocation())
+    bed.drain(bed.worker(app_of(lambda order: calls.append(order) or object(), attempts_max=3)))
+    assert calls == [1]
+    assert [result.outcome.final for result in bed.results()] == [True]
+
+
+def test_statuses_tell_the_course_of_a_success(bed):
+    outcome_of(bed, lambda order: None)
+    assert [(s.status, s.previous, s.attempt) for s in bed.statuses()] == [
+        ("running", None, 1),
+        ("success", "running", 1),
+    ]
+
+
+def test_every_attempt_is_reported_and_only_the_last_is_final(bed):
+    def bill(order):
+        raise ValueError("no")
+
+    bed.send(invocation())
+    bed.drain(bed.worker(app_of(bill, attempts_max=2)))
+    assert [(s.status, s.previous, s.attempt) for s in bed.statuses()] == [
+        ("running", None, 1),
+        ("retry", "running", 1),
+        ("running", "retry", 2),
+        ("failed", "running", 2),
+    ]
+    assert [(r.attempt, r.outcome.final) for r in bed.results()] == [(1, False), (2, True)]
+
+
+def test_a_second_attempt_may_succeed(bed):
+    calls = []
+
+    def bill(order):
+        calls.append(order)
+        if len(calls) == 1:
+            raise ValueError("no")
+        return "ok"
+
+    bed.send(invocation())
+    bed.drain(bed.worker(app_of(bill, attempts_max=5)))
+    assert [type(r.outcome) for r in bed.results()] == [Failure, Success]
+
+
+def test_a_status_says_when_it_came_about(bed):
+    outcome_of(bed, lambda order: bed.clock.advance(1500))
+    assert [s.time_ms - NOW_MS for s in bed.statuses()] == [0, 1500]
+
+
+def test_reports_carry_on_the_causal_chain(bed):
+    outcome_of(bed, lambda order: None, root="e9", depth=3, traceparent="00-aa-bb-01")
+    chains = {(r.root, r.depth, r.traceparent) for r in [*bed.statuses(), *bed.results()]}
+    assert chains == {("e9", 3, "00-aa-bb-01")}
+
+
+def test_an_invocation_without_a_root_is_the_root_of_its_reports(bed):
+    outcome_of(bed, lambda order: None, root=None)
+    assert {r.root for r in [*bed.statuses(), *bed.results()]} == {"inv-1"}
+
+
+def test_reports_are_keyed_by_their_invocation(bed):
+    outcome_of(bed, lambda order: None)
+    records = bed.cluster.records(TOPICS.task_status) + bed.cluster.records(TOPICS.task_results)
+    assert {record.key() for record in records} == {b"inv-1"}
+
+
+def test_ids_of_reports_are_the_same_when_the_work_is_done_again():
+    first, second = Bed(), Bed()
+    for bed in (first, second):
+        bed.clock.advance(len(bed.results()))
+        outcome_of(bed, lambda order: None)
+    assert [r.id for r in [*first.statuses(), *first.results()]] == [
+        r.id for r in [*second.statuses(), *second.results()]
+    ]
+    assert len({r.id for r in [*first.statuses(), *first.results()]}) == 3
+
+
+def test_bytes_that_are_no_invocation_go_to_the_dead_letters_and_the_rest_goes_on(bed):
+    bed.cluster.write(TOPICS.invocations, [Outgoing(value=b"junk", key=b"k", partition=0)])
+    bed.send(invocation())
+    bed.drain(bed.worker(app_of(lambda order: None)))
+    (letter,) = [decode(record.value(), (DeadLetter,)) for record in bed.cluster.records(TOPICS.dead_letters)]
+    assert (letter.topic, letter.partition, letter.offset, letter.key, letter.value, letter.stage) == (
+        "invocations",
+        0,
+        0,
+        b"k",
+        b"junk",
+        "decode",
+    )
+    assert len(bed.results()) == 1
+    assert bed.committed() == 2
+
+
+def test_an_unknown_task_stops_the_worker_in_front_of_it(bed):
+    bed.send(invocation(1), invocation(2, task="mail.send"), invocation(3))
+    worker = bed.worker(app_of(lambda order: order))
+    with pytest.raises(UnknownTask, match=r"'mail.send'; known are billing.invoice"):
+        bed.drain(worker)
+    assert bed.reported() == ["inv-1"]
+    assert bed.committed() == 1
+
+
+def test_an_unknown_task_is_skipped_where_that_is_wanted(bed):
+    bed.send(invocation(1), invocation(2, task="mail.send"), invocation(3))
+    bed.drain(bed.worker(app_of(lambda order: order), unknown="skip"))
+    assert bed.reported() == ["inv-1", "inv-3"]
+    assert bed.committed() == 3
+
+
+def test_interrupts_are_not_the_functions_failure(bed):
+    def bill(order):
+        raise KeyboardInterrupt
+
+    bed.send(invocation())
+    with pytest.raises(KeyboardInterrupt):
+        bed.drain(bed.worker(app_of(bill)))
+    assert bed.statuses() == []
+    assert bed.committed() in (None, 0)
+
+
+def test_what_is_done_is_committed_before_a_function_that_is_known_to_be_slow(bed):
+    seen = []
+    app = app_of(lambda order: None, "quick")
+    app.task("slow")(lambda order: seen.append(len(bed.results())) or bed.clock.advance(500))
+    bed.send(invocation(1, "slow"), invocation(2, "quick"), invocation(3, "quick"), invocation(4, "slow"))
+    bed.drain(bed.worker(app))
+    assert seen == [0, 3]
+
+
+def test_quick_functions_share_a_transaction(bed):
+    bed.send(*[invocation(number) for number in range(1, 51)])
+    bed.drain(bed.worker(app_of(lambda order: None)))
+    assert len(bed.results()) == 50
+    assert bed.cluster.faults.calls["commit", "0"] <= 3
+
+
+def test_what_is_done_is_committed_at_the_interval_though_there_is_more(bed):
+    bed.send(*[invocation(number) for number in range(1, 21)])
+    bed.drain(bed.worker(app_of(lambda order: bed.clock.advance(50))))
+    assert 6 <= bed.cluster.faults.calls["commit", "0"] <= 9
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+def test_a_crash_around_the_commit_reports_every_result_once(bed, fault):
+    runs = []
+    bed.send(*[invocation(number) for number in range(1, 6)])
+    bed.cluster.faults.plan("commit", fault, nth=2)
+    with pytest.raises(Crashed):
+        bed.drain(bed.worker(recording(runs)))
+    bed.drain(bed.worker(recording(runs)))
+    assert bed.reported() == ["inv-1", "inv-2", "inv-3", "inv-4", "inv-5"]
+    assert len({s.id for s in bed.statuses()}) == len(bed.statuses()) == 10
+    assert set(runs) == {1, 2, 3, 4, 5}
+    assert (len(runs) > 5) == (fault is Fault.CRASH_BEFORE)
+
+
+@pytest.mark.parametrize("point", ["produce", "send_offsets", "commit"])
+@pytest.mark.parametrize(
+    "fault", [Fault.REQUEST_LOST, Fault.RESPONSE_LOST, Fault.REQUEST_LATE, Fault.ABORTABLE, Fault.FATAL]
+)
+def test_a_commit_that_goes_wrong_runs_no_function_again(bed, point, fault):
+    runs = []
+    bed.send(invocation(1), invocation(2))
+    bed.cluster.faults.plan(point, fault, nth=2)
+    worker = bed.worker(recording(runs))
+    for _ in range(3):
+        bed.drain(worker)
+        bed.cluster.deliver_late()
+        bed.clock.advance(6_000)
+    assert runs == [1, 2]
+    assert bed.reported() == ["inv-1", "inv-2"]
+    assert bed.committed() == 2
+
+
+def test_a_commit_that_is_refused_for_good_reads_the_input_again(bed):
+    runs = []
+    bed.send(invocation(1))
+    for _ in range(3):
+        bed.cluster.faults.plan("commit", Fault.ABORTABLE, nth=2)
+    worker = bed.worker(recording(runs))
+    bed.drain(worker)
+    assert runs == [1, 1]
+    assert bed.reported() == ["inv-1"]
+
+
+def test_a_second_worker_takes_over_partitions_without_repeating(bed):
+    runs = []
+    app = recording(runs)
+    for partition in range(4):
+        bed.send(invocation(partition + 1), partition=partition)
+    first = bed.worker(app)
+    bed.drain(first)
+    second = bed.worker(app, slot="1")
+    for partition in range(4):
+        bed.send(invocation(partition + 11), partition=partition)
+    for _ in range(10):
+        first.run_once(0.0)
+        second.run_once(0.0)
+    assert sorted(runs) == [1, 2, 3, 4, 11, 12, 13, 14]
+    assert bed.reported() == sorted(f"inv-{number}" for number in runs)
+
+
+def test_a_worker_that_was_paused_beyond_its_session_reports_nothing_of_what_it_lost(bed):
+    def bill(order):
+        if order == 1 and not paused:
+            paused.append(True)
+            bed.clock.advance(11_000)
+            bed.drain(bed.worker(app, slot="1"))
+        return order
+
+    paused = []
+    app = app_of(bill)
+    bed.send(invocation(1), invocation(2))
+    bed.drain(bed.worker(app))
+    assert bed.reported() == ["inv-1", "inv-2"]
+
+
+def test_a_second_process_with_the_same_slot_fences_the_first(bed):
+    first = bed.worker(app_of(lambda order: None))
+    bed.drain(first)
+    bed.drain(bed.worker(app_of(lambda order: None)))
+    with pytest.raises(Fenced):
+        bed.drain(first)
+
+
+def test_run_works_until_it_is_told_to_stop(bed):
+    stop = threading.Event()
+    runs = []
+
+    def bill(order):
+        runs.append(order)
+        if order == 2:
+            stop.set()
+
+    bed.send(invocation(1), invocation(2), invocation(3))
+    TaskWorker(app_of(bill), bed.log(), bed.clock, CONFIG).run(stop)
+    assert runs == [1, 2]
+    assert bed.committed() == 2
+
+
+def test_an_iterator_gives_every_invocation_and_commits_what_was_dealt_with(bed):
+    stop = threading.Event()
+    bed.send(invocation(1), invocation(2))
+    seen = []
+    for each in iterate(bed.log(), bed.clock, CONFIG, stop):
+        seen.append(each.id)
+        if len(seen) == 2:
+            stop.set()
+    assert seen == ["inv-1", "inv-2"]
+    assert bed.committed() == 2
+
+
+def test_the_invocation_an_iterator_was_left_at_comes_again(bed):
+    bed.send(invocation(1), invocation(2), invocation(3))
+    invocations = iterate(bed.log(), bed.clock, CONFIG, threading.Event())
+    assert [next(invocations).id, next(invocations).id] == ["inv-1", "inv-2"]
+    invocations.close()
+    again = iterate(bed.log(), bed.clock, CONFIG, threading.Event())
+    assert [next(again).id, next(again).id] == ["inv-2", "inv-3"]
+
+
+def test_an_iterator_may_begin_after_what_is_there_and_then_misses_nothing(bed):
+    bed.send(invocation(1))
+    stop = threading.Event()
+    first = bed.log()
+    taken = iterate(first, bed.clock, CONFIG, stop, from_start=False)
+    watcher = threading.Event()
+
+    def wait_until_joined() -> None:
+        # The position is committed before anything is read, so that what comes while nobody runs is not skipped.
+        intake_ran = next(taken, None)
+        assert intake_ran is None or intake_ran.id == "inv-2"
+        watcher.set()
+
+    bed.send(invocation(2), partition=1)
+    stop.set()
+    wait_until_joined()
+    assert watcher.is_set()
+
+
+def test_load_app_finds_the_app_of_a_module(tmp_path, monkeypatch):
+    (tmp_path / "tasks_of_mine.py").write_text(
+        "from stream_triggers.consumer import TaskApp\napp = TaskApp()\nother = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert isinstance(load_app("tasks_of_mine:app"), TaskApp)
+    sys.modules.pop("tasks_of_mine")
+
+
+@pytest.mark.parametrize(
+    ("reference", "problem"),
+    [
+        ("json", "'json' does not name a task app"),
+        ("no_such_module_here:app", "there is no module 'no_such_module_here'"),
+        ("json:no_such_thing", "'json:no_such_thing' is NoneType, not a TaskApp"),
+        ("json:dumps", "'json:dumps' is function, not a TaskApp"),
+    ],
+)
+def test_load_app_says_what_is_wrong(reference, problem):
+    with pytest.raises(Misconfigured) as caught:
+        load_app(reference)
+    assert caught.value.message == problem
+
+
+def test_load_app_lets_a_modules_own_errors_through(tmp_path, monkeypatch):
+    (tmp_path / "broken_tasks.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        load_app("broken_tasks:app")
+
+
+def test_two_functions_cannot_be_one_task():
+    app = app_of(lambda: None)
+    with pytest.raises(Misconfigured, match="two functions are registered as task 'billing.invoice'"):
+        app.task("billing.invoice")
+
+
+def test_a_task_needs_at_least_one_attempt():
+    with pytest.raises(Misconfigured, match="attempts_max 0"):
+        TaskApp().task("billing.invoice", attempts_max=0)
