@@ -26,9 +26,9 @@ bench: $(STAMP) ## Measure this machine; writes bench/results/latest.json
 
 env: $(STAMP) ## Only set up the environment in .venv
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
 	@touch $@
 
 clean: ## Remove the environment and caches

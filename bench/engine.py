@@ -1,74 +1,86 @@
-"""Runs one worker over everything in its partitions, then says how it went: one JSON object on standard output.
+"""One worker of the engine as a process, set up as the command line sets it up.
 
-Timed from the first batch to the commit of the last message, by the worker's own process; the CPU time is that of the
-whole process, with the Kafka client's threads, from start to end.
+``count`` processes that many messages and prints a measurement; ``serve`` works until its standard input ends.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import typer
+
 from bench.load import Work
+from bench.meter import Meter
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.kafka import KafkaLog
 from stream_triggers.runtime.rocksdb import RocksStore
 from stream_triggers.runtime.worker import Worker
 
+WAIT_S = 0.01
+"""How long a round waits for input; before the first message this is what the measurement may be wrong by."""
+
 IDLE_S = 3.0
-"""A worker that shares the input with another stops when nothing has come for this long."""
+"""A worker that shares the input with others stops when nothing has come for so long."""
+
+JOIN_S = 60.0
+"""So long it waits for its first message."""
+
+app = typer.Typer(help=__doc__, add_completion=False)
 
 
-def main(bootstrap_servers: str, name: str, count: int, slot: str) -> None:
-    """Process up to ``count`` messages of the work called ``name``."""
-    work = Work(bootstrap_servers, name)
-    config = work.config
+@app.command()
+def count(bootstrap_servers: str, name: str, application: str, messages: int, slot: str = "0") -> None:
+    """Process up to ``messages`` messages and print a measurement."""
+    meter = Meter()
+    with worker(Work(bootstrap_servers, name, application), slot) as engine:
+        engine.start()
+        last_s = time.monotonic()
+        while meter.messages < messages and time.monotonic() - last_s < (IDLE_S if meter.messages else JOIN_S):
+            if not meter.messages:
+                meter.start()
+            taken = engine.run_once(WAIT_S)
+            if taken:
+                meter.count(taken)
+                last_s = time.monotonic()
+        engine.commit()
+        measured = meter.result() | {
+            "fired": engine.counters.fired,
+            "transactions": engine.counters.transactions,
+            "aborts": engine.counters.aborts,
+        }
+        engine.close()
+    print(json.dumps(measured))
+
+
+@app.command()
+def serve(bootstrap_servers: str, name: str, application: str) -> None:
+    """Work until standard input ends."""
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    with worker(Work(bootstrap_servers, name, application), "0") as engine:
+        engine.run(stop)
+
+
+@contextmanager
+def worker(work: Work, slot: str) -> Iterator[Worker]:
+    """A worker that has not started; its store is gone afterwards."""
     with tempfile.TemporaryDirectory() as state:
-        worker = Worker(
+        yield Worker(
             KafkaLog(work.settings(slot)),
             lambda: RocksStore(Path(state) / "store"),
             SystemClock(),
-            config,
+            work.config,
             AllowedFunctions(),
         )
-        worker.start()
-        marks = [(time.perf_counter(), 0)]
-        done, last_s = 0, time.monotonic()
-        while done < count and (done == 0 or time.monotonic() - last_s < IDLE_S):
-            taken = worker.run_once(0.1)
-            if taken:
-                if not done:  # what the first batch took is not known; it is counted, which is to the engine's loss
-                    marks = [(last_s, 0)]
-                marks.append((time.perf_counter(), taken))
-                done += taken
-                last_s = time.monotonic()
-        worker.commit()
-        end = time.perf_counter()
-        worker.close()
-    half = next(at for at in range(len(marks)) if sum(n for _, n in marks[: at + 1]) >= done / 2)
-    second_half = sum(n for _, n in marks[half + 1 :])
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(
-        json.dumps(
-            {
-                "messages": done,
-                "started": marks[0][0],
-                "ended": end,
-                "events_per_s": done / (end - marks[0][0]),
-                "second_half_events_per_s": second_half / (end - marks[half][0]),
-                "fired": worker.counters.fired,
-                "transactions": worker.counters.transactions,
-                "cpu_s": usage.ru_utime + usage.ru_stime,
-                "rss_mb": usage.ru_maxrss / 1024,
-            }
-        )
-    )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    app()

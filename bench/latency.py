@@ -1,95 +1,120 @@
 """Latency from an event's ``produce`` to its invocation being readable by a read-committed consumer.
 
 Sends firing events at a fixed rate, each on its own schedule (a late one does not move the next), while a thread reads
-the output topic. Producer and reader are this process, so one clock measures. The first seconds are not counted.
+the output topic. Producer and reader are this process, so one clock measures.
+
+Rules:
+1. The program under test is warm: a burst of events is sent first and waited for, so that a JVM has compiled what it
+   runs, and the first seconds at the rate are not counted.
+2. An event whose invocation never came is reported as missing, not left out.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from dataclasses import dataclass
 
 from confluent_kafka import Consumer, Producer
 
+from bench.load import CODES, CURRENCY
+from bench.meter import Measurement
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Event
 from stream_triggers.runtime.codec import decode, encode
 
-WARM_UP_S = 5.0
+BURST = 20_000
+BURST_S = 120.0
+WARM_UP_S = 3.0
 DRAIN_S = 10.0
 
+_READY_S = 30.0
+_numbers = itertools.count()
 
-@dataclass(frozen=True)
+
 class Latency:
-    """Milliseconds, over ``samples`` events."""
+    """A sender of events and a reader of the invocations that come of them."""
 
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    samples: int
-    missing: int
+    def __init__(self, bootstrap_servers: str, events: str, invocations: str) -> None:
+        """``events`` is the topic to write to, ``invocations`` the one to read."""
+        self._servers, self._events, self._invocations = bootstrap_servers, events, invocations
+        self._sent: dict[str, float] = {}
+        self._received: dict[str, float] = {}
+        self._reading, self._stop = threading.Event(), threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0, "enable.idempotence": True})
 
+    def __enter__(self) -> Latency:
+        self._reader.start()
+        assert self._reading.wait(_READY_S), "the reader got no partitions"
+        return self
 
-def measure(bootstrap_servers: str, source: str, target: str, per_second: int, seconds: float) -> Latency:
-    """Send ``per_second`` events for ``seconds`` after the warm-up."""
-    sent: dict[str, float] = {}
-    received: dict[str, float] = {}
-    reading, stop = threading.Event(), threading.Event()
-    reader = threading.Thread(target=_read, args=(bootstrap_servers, target, received, reading, stop))
-    reader.start()
-    reading.wait(30.0)
-    start = time.perf_counter()
-    counted_from = start + WARM_UP_S
-    _send(bootstrap_servers, source, per_second, start, WARM_UP_S + seconds, sent)
-    deadline = time.perf_counter() + DRAIN_S
-    while len(received) < len(sent) and time.perf_counter() < deadline:
-        time.sleep(0.05)
-    stop.set()
-    reader.join()
-    counted = [(key, at) for key, at in sent.items() if at >= counted_from]
-    delays = sorted((received[key] - at) * 1000 for key, at in counted if key in received)
-    return Latency(
-        p50_ms=delays[len(delays) // 2],
-        p99_ms=delays[int(len(delays) * 0.99)],
-        max_ms=delays[-1],
-        samples=len(delays),
-        missing=len(counted) - len(delays),
-    )
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._reader.join()
 
+    def warm_up(self) -> None:
+        """Send a burst and wait until all of it has come back."""
+        for _ in range(BURST):
+            self._send()
+            self._producer.poll(0)
+        self._producer.flush()
+        self._wait(BURST_S)
+        assert len(self._received) == len(self._sent), "the program under test does not answer"
 
-def _send(servers: str, topic: str, per_second: int, start: float, seconds: float, sent: dict[str, float]) -> None:
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "enable.idempotence": True})
-    run = time.time_ns()
-    for n in range(int(per_second * seconds)):
-        due = start + n / per_second
-        while (wait := due - time.perf_counter()) > 0:
-            producer.poll(min(wait, 0.05))
-        key = f"latency-{run}-{n}"
-        value = encode(Event("order.paid", key, run // 1_000_000, key, {"order": key, "customer": "customer-1"}))
-        sent[key] = time.perf_counter()
-        producer.produce(topic, value, key)
-    producer.flush(30.0)
-
-
-def _read(
-    servers: str, topic: str, received: dict[str, float], reading: threading.Event, stop: threading.Event
-) -> None:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": f"latency-{time.time_ns()}",
-            "auto.offset.reset": "latest",
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 10,
+    def measure(self, per_second: int, seconds: float) -> Measurement:
+        """Milliseconds over the events of ``seconds``, sent at ``per_second``."""
+        start = time.perf_counter()
+        counted: list[str] = []
+        for n in range(int(per_second * (WARM_UP_S + seconds))):
+            due = start + n / per_second
+            while (wait := due - time.perf_counter()) > 0:
+                self._producer.poll(min(wait, 0.05))
+            order = self._send()
+            if due >= start + WARM_UP_S:
+                counted.append(order)
+        self._producer.flush()
+        self._wait(DRAIN_S)
+        delays = sorted(
+            (self._received[order] - self._sent[order]) * 1000 for order in counted if order in self._received
+        )
+        return {
+            "p50": delays[len(delays) // 2],
+            "p90": delays[int(len(delays) * 0.9)],
+            "p99": delays[int(len(delays) * 0.99)],
+            "max": delays[-1],
+            "samples": len(delays),
+            "missing": len(counted) - len(delays),
         }
-    )
-    consumer.subscribe([topic], on_assign=lambda *_: reading.set())
-    while not stop.is_set():
-        for message in consumer.consume(500, 0) or consumer.consume(1, 0.05):
-            at = time.perf_counter()
-            if message.error() is None:
-                invocation = decode(message.value())
-                assert isinstance(invocation, Invocation)
-                received[invocation.arguments["order"]] = at
-    consumer.close()
+
+    def _send(self) -> str:
+        order = f"latency-{next(_numbers)}"
+        payload = {"order": order, "customer": "customer-1", "currency": CURRENCY, "total": 1}
+        value = encode(Event(CODES[0], order, time.time_ns() // 1_000_000, order, payload))
+        self._sent[order] = time.perf_counter()
+        self._producer.produce(self._events, value, order)
+        return order
+
+    def _wait(self, timeout_s: float) -> None:
+        deadline = time.perf_counter() + timeout_s
+        while len(self._received) < len(self._sent) and time.perf_counter() < deadline:
+            time.sleep(0.05)
+
+    def _read(self) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._servers,
+                "group.id": f"latency-{time.time_ns()}",
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        consumer.subscribe([self._invocations], on_assign=lambda *_: self._reading.set())
+        while not self._stop.is_set():
+            for message in consumer.consume(500, 0) or consumer.consume(1, 0.05):
+                at = time.perf_counter()
+                if message.error() is None:
+                    invocation = decode(message.value(), (Invocation,))
+                    self._received.setdefault(invocation.arguments["order"], at)
+        consumer.close()

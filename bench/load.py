@@ -1,10 +1,15 @@
-"""The work that is measured: topics, triggers, and events of which half fire."""
+"""The work that is measured: topics, triggers, and events of which half fire.
+
+Rules:
+1. Every program that is compared reads the same events from the same topic, each round in a group of its own.
+2. Events alternate between two codes; triggers listen for the first, so half of them fire whatever the triggers are.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from stream_triggers.config import Config
@@ -13,50 +18,81 @@ from stream_triggers.core.record import Definition
 from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSender, KafkaSettings
-from stream_triggers.runtime.log import Outgoing
+from stream_triggers.runtime.log import Outgoing, TopicSpec
 from stream_triggers.runtime.topics import Topics, specs
 
+PARTITIONS = 4
 CODES = ("order.paid", "page.viewed")
-"""Events alternate between the two; triggers listen for the first."""
+CURRENCY = "EUR"
+TASK = "ship"
+
+_SEND_BATCH = 1000
+_SEND_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
 class Work:
-    """One set of topics of its own, by prefix, on the benchmark's broker."""
+    """Topics of its own by prefix; ``application`` is one round's group and changelogs on them."""
 
     bootstrap_servers: str
     name: str
-    partitions: int = 4
+    application: str = "bench"
 
     @property
     def config(self) -> Config:
-        """The worker's configuration."""
-        return Config(bootstrap_servers=self.bootstrap_servers, application="bench", topic_prefix=f"{self.name}.")
+        """The worker's configuration: the defaults."""
+        return Config(
+            bootstrap_servers=self.bootstrap_servers, application=self.application, topic_prefix=f"{self.name}."
+        )
 
     @property
     def topics(self) -> Topics:
-        """The names of the topics."""
-        return Topics("bench", f"{self.name}.")
+        """The names of the engine's topics."""
+        return Topics(self.application, f"{self.name}.")
+
+    @property
+    def forwarded(self) -> str:
+        """Where the floor writes to."""
+        return f"{self.name}.forwarded"
+
+    @property
+    def streams_invocations(self) -> str:
+        """Where Kafka Streams writes invocations to."""
+        return f"{self.name}.streams-invocations"
+
+    @property
+    def streams_runs(self) -> str:
+        """Where Kafka Streams writes run records to."""
+        return f"{self.name}.streams-runs"
 
     def settings(self, slot: str = "0") -> KafkaSettings:
-        """The worker of ``slot``, in a group of this work's own."""
-        name = f"bench-{self.name}-{slot}"
-        return KafkaSettings(self.bootstrap_servers, group=f"bench-{self.name}", instance=name, transactional_id=name)
+        """The clients of the worker of ``slot``."""
+        group = f"{self.name}.{self.application}"
+        instance = f"{group}-{slot}"
+        return KafkaSettings(self.bootstrap_servers, group=group, instance=instance, transactional_id=instance)
 
-    def create_topics(self) -> None:
-        """Make all topics."""
+    def round(self, number: int, partitions: int = PARTITIONS) -> Work:
+        """The same events for a worker that has never seen them: a new group, with empty changelogs."""
+        work = replace(self, application=f"round-{number}")
+        work.create_topics(partitions)
+        return work
+
+    def create_topics(self, partitions: int = PARTITIONS) -> None:
+        """Make the topics that do not exist yet."""
+        wanted = specs(self.topics, {}, claim_retention_ms=self.config.claim_retention_ms, partitions=partitions)
+        others = (self.forwarded, self.streams_invocations, self.streams_runs)
         log = KafkaLog(self.settings())
-        log.create_topics(specs(self.topics, {}, claim_retention_ms=86_400_000, partitions=self.partitions))
+        log.create_topics([*wanted, *(TopicSpec(name, partitions, {}) for name in others)])
         log.close()
 
     def apply_triggers(self, count: int) -> None:
-        """The first fires for every ``order.paid``; of the others each fires for one customer who never comes."""
-        when = [{"event": CODES[0]}] + [
-            {"event": CODES[0], "filter": {"customer": f"nobody-{n}"}} for n in range(1, count)
-        ]
+        """One trigger that fires for every event of its code, or ``count`` of which the filter of one lets it fire."""
+        filters = [{"currency": CURRENCY}, *({"currency": f"currency-{n}"} for n in range(1, count))]
+        leaves = [{"event": CODES[0], "filter": each} for each in filters] if count > 1 else [{"event": CODES[0]}]
+        args = {"order": "${event.payload.order}"}
         triggers = [
-            parse_trigger({"id": f"t{n}", "when": each, "task": "ship", "args": {"order": "${event.payload.order}"}})
-            for n, each in enumerate(when)
+            parse_trigger({"id": f"trigger-{n}", "when": leaf, "task": TASK, "args": args})
+            for n, leaf in enumerate(leaves)
         ]
         definitions = [Definition(each.id, version(each), canonical(each), time_ms=0) for each in triggers]
         self._send(
@@ -71,9 +107,9 @@ class Work:
     def _send(self, topic: str, records: Iterable[Outgoing]) -> None:
         sender = KafkaSender(self.settings(), lambda _topic, key, _value: str(key))
         rest = iter(records)
-        while batch := list(islice(rest, 1000)):
+        while batch := list(islice(rest, _SEND_BATCH)):
             sender.send(topic, batch)
-        sender.close(60.0)
+        sender.close(_SEND_TIMEOUT_S)
 
 
 def events(count: int, *, firing: bool) -> Iterator[Outgoing]:
@@ -81,5 +117,5 @@ def events(count: int, *, firing: bool) -> Iterator[Outgoing]:
     now_ms = time.time_ns() // 1_000_000
     for n in range(count):
         code = CODES[n % 2] if firing else CODES[1]
-        payload = {"order": n, "customer": f"customer-{n % 1000}", "currency": "EUR", "total": n % 500}
+        payload = {"order": f"order-{n}", "customer": f"customer-{n % 1000}", "currency": CURRENCY, "total": n % 500}
         yield {"value": encode(Event(code, f"event-{n}", now_ms, f"order-{n}", payload)), "key": b"order-%d" % n}

@@ -2,8 +2,8 @@
 
 Rules:
 1. At least once, both ways. What an agent does for a message may be done again after a crash or a rebalance; use
-   ``Invocation.id`` to tell. Faust counts a message as processed when the agent's body is left, also by an exception: an
-   agent catches what it wants to try again.
+   ``Invocation.id`` to tell. Faust counts a message as processed when the agent's body is left, by an exception too:
+   what an agent wants to try again, it catches.
 2. Invocations are read committed. Faust itself reads what transactions have not committed, or have aborted, so the
    agent's application gets a consumer that does not; it holds for all topics of the application.
 3. An event emitted from an agent has an id derived from the message that the agent is working on, so doing the work
@@ -35,11 +35,13 @@ from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.topics import Topics
 
 try:
+    import cramjam  # noqa: F401 - without it Faust's Kafka client cannot read compressed records, which all of ours are
     import faust
     from faust.exceptions import Skip
     from faust.serializers import codecs
     from faust.transport.drivers import aiokafka as driver
-    from faust.types import AppT, EventT, StreamT
+    from faust.types import AppT, EventT, StreamT, TopicT
+    from faust.types.enums import ProcessingGuarantee
 except ModuleNotFoundError as error:
     raise Misconfigured(
         f"faust cannot be imported: {error}", hint="install it: pip install 'stream-triggers[faust]'"
@@ -102,7 +104,7 @@ class TaskStatus(faust.Record, serializer="stream-triggers-task-status", include
 class TaskResult(faust.Record, serializer="stream-triggers-task-result", include_metadata=False):
     """An invocation ended, as ``stream_triggers.core.message.TaskResult``.
 
-    ``failure`` is None for a success; else it has ``type``, ``bases``, ``message`` and ``final``, and ``value`` is None.
+    ``failure`` is None for a success; else it is a mapping of ``type``, ``bases``, ``message`` and ``final``.
     """
 
     task: str
@@ -156,7 +158,7 @@ for _name, _codec in CODECS.items():
 
 def invocations_agent(
     app: AppT, *, task: str | None = None, topic_prefix: str = "", **options: Any
-) -> Callable[[Callable[[StreamT[Invocation]], Any]], Any]:
+) -> Callable[[Callable[[Any], Any]], Any]:
     """Decorate an agent that gets the invocations of ``task``, or all; ``options`` are those of ``app.agent``.
 
     Invocations of other tasks are passed over: the group of this application consumes the whole topic. Raises
@@ -164,10 +166,10 @@ def invocations_agent(
     """
     read_committed(app)
     topics = Topics(_APPLICATION, topic_prefix)
-    topic = app.topic(topics.invocations, key_type=bytes, value_type=bytes)
+    topic = _raw_topic(app, topics.invocations)
 
-    def decorate(function: Callable[[StreamT[Invocation]], Any]) -> Any:
-        def agent(stream: StreamT[Any]) -> Any:
+    def decorate(function: Callable[[Any], Any]) -> Any:
+        def agent(stream: Any) -> Any:
             stream.add_processor(partial(_invocation, app, topics, stream))
             return function(stream.filter(lambda each: task is None or each.task == task))
 
@@ -179,14 +181,17 @@ def invocations_agent(
 
 def read_committed(app: AppT) -> None:
     """Have ``app`` consume committed records only, of all its topics; before it starts. May be called again."""
-    if app.conf.processing_guarantee == faust.types.enums.ProcessingGuarantee.EXACTLY_ONCE:
+    guarantee: Any = app.conf.processing_guarantee
+    if guarantee == ProcessingGuarantee.EXACTLY_ONCE:
         raise Misconfigured(
             "Faust's exactly_once writes outputs outside of its transactions",
             hint="use processing_guarantee='at_least_once' and tell repeats by their ids",
         )
     transport = app.transport
     if not issubclass(transport.Consumer, driver.Consumer):
-        raise Misconfigured(f"{type(transport).__name__} cannot read committed records only", hint="use broker kafka://")
+        raise Misconfigured(
+            f"{type(transport).__name__} cannot read committed records only", hint="use broker kafka://"
+        )
     cast(Any, transport).Consumer = _CommittedConsumer
 
 
@@ -202,8 +207,8 @@ async def emit_event(
 ) -> str:
     """Send an event, wait until Kafka has it, and return its id.
 
-    In an agent id, instant and causal chain come from the message that is being processed. It is a matter of the agent,
-    the message, the code, and how many events of that code the agent has emitted for the message; so an agent that takes
+    In an agent, id, instant and causal chain come from the message that is being processed. The id is derived from
+    agent, message, code, and how many events of that code the agent has emitted for the message. So an agent that takes
     many messages at a time, or emits in an order that changes, passes ``event_id``, as does code outside of agents.
     """
     cause = faust.current_event()
@@ -213,7 +218,7 @@ async def emit_event(
         event_id = _derived_id(app, cause, code)
     time_ms = SystemClock().now_ms() if cause is None else round(cause.message.timestamp * 1000)
     event = core.Event(code, event_id, time_ms, key, payload, source or app.conf.id, *_chain(cause))
-    topic = app.topic(Topics(_APPLICATION, topic_prefix).events, key_type=bytes, value_type=bytes)
+    topic = _raw_topic(app, Topics(_APPLICATION, topic_prefix).events)
     await (await topic.send(key=(key or event_id).encode(), value=encode(event)))
     return event_id
 
@@ -233,12 +238,16 @@ class _CommittedConsumer(driver.Consumer):
         return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
 
+def _raw_topic(app: AppT, name: str) -> TopicT:
+    return app.topic(name, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
+
+
 async def _invocation(app: AppT, topics: Topics, stream: StreamT[Any], value: bytes | None) -> Invocation:
     """The invocation in a record that was just read; one that is none goes to the dead letters."""
     try:
         return Invocation(**msgspec.structs.asdict(decode(value, (core_invocation.Invocation,))))
     except InvalidMessage as error:
-        letters = app.topic(topics.dead_letters, key_type=bytes, value_type=bytes)
+        letters = _raw_topic(app, topics.dead_letters)
         assert stream.current_event is not None, "the record that is being read"
         message = stream.current_event.message
         await (await letters.send(key=message.key, value=encode(_dead_letter(message, error))))
@@ -280,8 +289,15 @@ def _derived_id(app: AppT, cause: EventT[Any], code: str) -> str:
 
 
 def _chain(cause: EventT[Any] | None) -> tuple[str | None, str | None, int]:
-    """Trace, root and depth of a message sent because of ``cause``, where that is one of ours."""
-    value = None if cause is None else cause.value
-    if isinstance(value, bytes) and value.startswith(MARKER):
-        value = decode(value)
-    ...
+    """Trace, root and depth of a message that is sent because of ``cause``, where that is one of ours."""
+    if cause is None:
+        return (None, None, 0)
+    try:
+        message = decode(cause.message.value)
+    except InvalidMessage:  # a topic of the application's own
+        return (None, None, 0)
+    match message:
+        case core_invocation.Invocation() | core.Event() | core.TaskStatus() | core.TaskResult():
+            return (message.traceparent, message.root or message.id, message.depth)
+        case _:
+            return (None, None, 0)

@@ -94,6 +94,12 @@ class Supervisor:
         killed = self._stop(keepers)
         return max(self._given_up.values(), default=1 if killed else 0)
 
+    def pid(self, slot: str) -> int | None:
+        """The process that runs under ``slot`` now, None when there is none."""
+        with self._lock:
+            process = self._processes.get(slot)
+            return process.pid if process is not None and process.poll() is None else None
+
     def _stop(self, keepers: Sequence[threading.Thread]) -> list[str]:
         """Stop what runs; returns the slots whose processes had to be killed."""
         with self._lock:  # no process is started after this: the keepers look at ``stop`` under the lock

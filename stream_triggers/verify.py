@@ -17,8 +17,8 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import orjson
 
@@ -70,6 +70,11 @@ class Report:
     def count(self, fault: Fault) -> int:
         """How many findings are of this kind."""
         return sum(finding.fault == fault for finding in self.findings)
+
+    def counts(self) -> dict[str, int]:
+        """Every number of the report by name, the findings by fault."""
+        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, int)}
+        return numbers | {fault: self.count(fault) for fault in get_args(Fault)}
 
 
 class _Expected(NamedTuple):

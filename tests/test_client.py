@@ -1,4 +1,4 @@
-"""The client over the in-memory log: what is sent, what is refused, what is told about triggers."""
+"""The client, over the in-memory log and on Kafka: what is sent, what is refused, what is told about triggers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from stream_triggers.core.message import Event, Failure, Success, TaskResult, Ta
 from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, Unavailable
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode
-from stream_triggers.runtime.kafka import Identify
-from stream_triggers.runtime.log import Outgoing
+from stream_triggers.runtime.kafka import Identify, KafkaLog, KafkaSettings
+from stream_triggers.runtime.log import Outgoing, TopicPartition, TopicSpec
 from stream_triggers.runtime.memory_log import Fault, MemoryCluster, MemoryLog
+from stream_triggers.runtime.reading import read_all
 from stream_triggers.runtime.topics import Topics, specs
 
 CONFIG = Config()
@@ -249,8 +250,8 @@ def test_the_end_of_the_block_tells_what_failed():
 
 def test_an_error_in_the_block_is_kept_and_what_failed_is_added(bed):
     bed.log.made.refused = {b"7"}
-    with pytest.raises(KeyError) as caught, bed.client as client:
-        client.emit_event("order.paid", key="7", event_id="p-1")
+    bed.client.emit_event("order.paid", key="7", event_id="p-1")
+    with pytest.raises(KeyError) as caught, bed.client:
         raise KeyError("x")
     assert "p-1" in caught.value.__notes__[0]
 
@@ -374,3 +375,46 @@ def test_the_asynchronous_client_sends_and_stores_the_same(bed):
     assert {event.id for event in bed.sent(TOPICS.events)} == {"p-1", "p-2"}
     assert len(bed.sent(TOPICS.task_status)) == 1
     assert len(bed.sent(TOPICS.task_results)) == 2
+
+
+def read(config: Config, topic: str, partitions: int) -> list:
+    """Everything committed to ``topic``, decoded."""
+    log = KafkaLog(KafkaSettings(config.bootstrap_servers))
+    batches = read_all(log, [TopicPartition(topic, number) for number in range(partitions)])
+    return [decode(record.value()) for batch in batches for record in batch]
+
+
+@pytest.mark.kafka
+def test_on_kafka_everything_sent_is_there_after_the_block(kafka_config):
+    with Client(kafka_config) as client:
+        ids = {client.emit_event("order.paid", number) for number in range(100)}
+        client.emit_events(client.event("order.paid", number, event_id=f"p-{number}") for number in range(5000))
+        client.report_task_status("bill", "inv-1", "running")
+        client.report_invocation_result("bill", "inv-1", None)
+    topics = Topics(kafka_config.application, kafka_config.topic_prefix)
+    events = [event.id for event in read(kafka_config, topics.events, 4)]
+    assert sorted(events) == sorted(ids | {f"p-{number}" for number in range(5000)})
+    assert len(read(kafka_config, topics.task_status, 4)) == 1
+    assert len(read(kafka_config, topics.task_results, 4)) == 1
+
+
+@pytest.mark.kafka
+def test_on_kafka_a_flush_names_what_the_broker_refused(bootstrap_servers):
+    config = Config(bootstrap_servers=bootstrap_servers, topic_prefix="small-")
+    log = KafkaLog(KafkaSettings(bootstrap_servers))
+    log.create_topics([TopicSpec("small-events", 1, {"max.message.bytes": "2000"})])
+    with Client(config) as client:
+        client.emit_event("order.paid", os.urandom(3000).hex(), event_id="p-large")
+        with pytest.raises(DeliveryFailed, match="events/p-large"):
+            client.flush()
+        client.emit_event("order.paid", "small", event_id="p-small")
+    assert [event.id for event in read(config, "small-events", 1)] == ["p-small"]
+
+
+@pytest.mark.kafka
+def test_on_kafka_triggers_are_stored_listed_and_deleted(kafka_config):
+    with Client(kafka_config) as client:
+        assert [change.what for change in client.apply([TRIGGER, {**TRIGGER, "id": "pack"}])] == ["created", "created"]
+        assert [change.what for change in client.apply([TRIGGER])] == ["unchanged"]
+        assert client.delete_trigger("ship").what == "deleted"
+        assert [stored.id for stored in client.list_triggers()] == ["pack"]

@@ -1,22 +1,35 @@
-"""The task worker and the iterator over the in-memory log: what is run, what is reported, what a failure leaves."""
+"""The task worker and the iterator, over the in-memory log and on Kafka: what is run, reported, left by failures."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from stream_triggers.config import Config
-from stream_triggers.consumer import Invocation, TaskApp, TaskWorker, Unknown, iterate, load_app
+from stream_triggers.consumer import (
+    Invocation,
+    TaskApp,
+    TaskWorker,
+    Unknown,
+    invocations,
+    iterate,
+    load_app,
+    task_worker,
+)
 from stream_triggers.core.message import Failure, Success, TaskResult, TaskStatus
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.errors import Fenced, Misconfigured, UnknownTask
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, Fault, MemoryCluster, MemoryLog
+from stream_triggers.runtime.reading import read_all
 from stream_triggers.runtime.topics import Topics, specs
 
 CONFIG = Config()
@@ -525,10 +538,103 @@ def test_load_app_lets_a_modules_own_errors_through(tmp_path, monkeypatch):
 
 def test_two_functions_cannot_be_one_task():
     app = app_of(lambda: None)
-    with pytest.raises(Misconfigured, match="two functions are registered as task 'billing.invoice'"):
+    with pytest.raises(Misconfigured, match=r"two functions are registered as task 'billing\.invoice'"):
         app.task("billing.invoice")
 
 
 def test_a_task_needs_at_least_one_attempt():
     with pytest.raises(Misconfigured, match="attempts_max 0"):
         TaskApp().task("billing.invoice", attempts_max=0)
+
+
+CRASHING_WORKER = """
+import os, sys, threading
+from pathlib import Path
+from stream_triggers.config import Config
+from stream_triggers.consumer import TaskApp, task_worker
+
+servers, name, folder, dies_at, stops_at = sys.argv[1:]
+app, stop, ran = TaskApp(), threading.Event(), Path(folder) / "ran"
+
+@app.task("billing.invoice")
+def bill(order):
+    with ran.open("a") as file:
+        file.write(f"{order}\\n")
+    if str(order) == dies_at:
+        os._exit(7)  # with reports of earlier functions made and not committed
+    if str(order) == stops_at:
+        stop.set()
+
+task_worker(app, Config(bootstrap_servers=servers, application=name, topic_prefix=f"{name}-")).run(stop)
+"""
+
+
+def send(config: Config, *sent: Invocation) -> None:
+    sender = KafkaLog(KafkaSettings(config.bootstrap_servers)).sender(lambda topic, key, value: "")
+    sender.send(f"{config.topic_prefix}invocations", [Outgoing(value=encode(each), key=b"k") for each in sent])
+    sender.close()
+
+
+def kafka_results(config: Config) -> list[TaskResult]:
+    log = KafkaLog(KafkaSettings(config.bootstrap_servers))
+    partitions = [TopicPartition(f"{config.topic_prefix}task-results", number) for number in range(4)]
+    return [decode(record.value(), (TaskResult,)) for batch in read_all(log, partitions) for record in batch]
+
+
+@pytest.mark.kafka
+def test_on_kafka_a_killed_worker_leaves_every_result_once(kafka_config, tmp_path):
+    send(kafka_config, *[invocation(number) for number in range(1, 101)])
+    command = [sys.executable, "-c", CRASHING_WORKER, kafka_config.bootstrap_servers, kafka_config.application]
+    crashed = subprocess.run([*command, str(tmp_path), "50", "100"], check=False, timeout=120)
+    assert crashed.returncode == 7
+    subprocess.run([*command, str(tmp_path), "none", "100"], check=True, timeout=120)
+    ran = Counter(int(line) for line in (tmp_path / "ran").read_text().split())
+    assert set(ran) == set(range(1, 101))
+    assert ran[50] == 2
+    assert sorted(r.arguments["order"] for r in kafka_results(kafka_config)) == list(range(1, 101))
+
+
+@pytest.mark.kafka
+def test_on_kafka_two_workers_share_the_work_and_report_it_once(kafka_config):
+    ran, stop = Counter[int](), threading.Event()
+    app = TaskApp()
+
+    @app.task("billing.invoice")
+    def bill(order):
+        ran[order] += 1
+        if len(ran) == 400:
+            stop.set()
+
+    sent = [invocation(number) for number in range(1, 401)]
+    records = [Outgoing(value=encode(each), key=each.id.encode()) for each in sent]
+    workers = [
+        threading.Thread(target=task_worker(app, Config(**settings)).run, args=[stop])
+        for settings in (
+            {
+                "bootstrap_servers": kafka_config.bootstrap_servers,
+                "application": kafka_config.application,
+                "topic_prefix": kafka_config.topic_prefix,
+                "slot": slot,
+            }
+            for slot in ("0", "1")
+        )
+    ]
+    for worker in workers:
+        worker.start()
+    sender = KafkaLog(KafkaSettings(kafka_config.bootstrap_servers)).sender(lambda topic, key, value: "")
+    sender.send(f"{kafka_config.topic_prefix}invocations", records)
+    sender.close()
+    for worker in workers:
+        worker.join(60)
+    assert Counter(r.arguments["order"] for r in kafka_results(kafka_config)) == Counter(range(1, 401))
+
+
+@pytest.mark.kafka
+def test_on_kafka_an_iterator_goes_on_where_its_group_left(kafka_config):
+    send(kafka_config, *[invocation(number) for number in range(1, 11)])
+    first = invocations(kafka_config, group="audit")
+    assert [next(first).id for _ in range(4)] == ["inv-1", "inv-2", "inv-3", "inv-4"]
+    first.close()
+    again = invocations(kafka_config, group="audit")
+    assert next(again).id == "inv-4"
+    again.close()

@@ -7,6 +7,7 @@ archive fits the Java and the jars and does without it if not, so nothing here c
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def make(java: Java, arguments: Sequence[str], class_list: Path, archive: Path) 
     if archive.exists() or not class_list.exists():
         return
     log.info("preparing the class archive of Java %s, once", java.version)
-    partial = class_list.with_suffix(".jsa")
+    partial = archive.with_name(f"{archive.name}.{os.getpid()}")
     command = [
         str(java.executable),
         "-Xshare:dump",
@@ -38,17 +39,9 @@ def make(java: Java, arguments: Sequence[str], class_list: Path, archive: Path) 
     ]
     try:
         subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=True, env=java.environment())
-        _move(partial, archive)
+        partial.replace(archive)
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("no class archive: %s", error)
         archive.touch()
-
-
-def _move(partial: Path, archive: Path) -> None:
-    """Put the archive in place in one step; the class list may be on another file system."""
-    beside = archive.with_name(f"{archive.name}.{partial.stat().st_ino}")
-    try:
-        beside.write_bytes(partial.read_bytes())
-        beside.replace(archive)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

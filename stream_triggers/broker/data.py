@@ -94,6 +94,7 @@ class DataDir:
 
         Raises:
             Misconfigured: there is a directory of that name that Kafka did not make.
+
         """
         if (self.kafka / "meta.properties").is_file():
             return True

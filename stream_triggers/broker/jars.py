@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -27,6 +28,8 @@ from stream_triggers.errors import Misconfigured, Unavailable
 log = logging.getLogger(__name__)
 
 _CONNECTIONS = 4
+_TRIES = 3
+_PAUSE_S = 1.0
 
 
 def cache_dir() -> Path:
@@ -42,6 +45,7 @@ def ensure(*, progress: bool) -> list[Path]:
         Corrupt: a jar is not the pinned one.
         Unavailable: a jar cannot be downloaded now.
         Misconfigured: a jar is missing and the resolver is not installed.
+
     """
     lock, cache = pins.load(), cache_dir()
     with process.locked(cache.with_name(f"{cache.name}.lock")):
@@ -77,26 +81,35 @@ def _download(missing: Sequence[pins.Jar], cache: Path, *, progress: bool) -> No
     shutil.rmtree(staging, ignore_errors=True)
     context = maven_context(staging)
 
-    def fetch(jar: pins.Jar) -> None:
-        try:
-            found: Path = context.create_dependency(jar.coordinate).artifact.resolve()
-        except (RuntimeError, OSError) as error:  # what jgo and requests raise
-            raise Unavailable(
-                f"{jar.coordinate} could not be downloaded: {error}",
-                hint="check the network and start again; what has arrived is kept",
-            ) from error
-        pins.verify(found, jar, hint="it is not used; a mirror or a proxy may have changed it")
-        _move_in(found, staging, cache / jar.file)
-
     with _progress(missing, shown=progress) as advance:
         context.resolver.progress_callback = lambda _name, _size: nullcontext(advance)
         pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="jars")
         try:
-            for done in [pool.submit(fetch, jar) for jar in missing]:
+            for done in [pool.submit(_fetch, context, jar, staging, cache) for jar in missing]:
                 done.result()
         finally:
             pool.shutdown(cancel_futures=True)
     shutil.rmtree(staging, ignore_errors=True)
+    for archive in cache.glob("classes-*.jsa"):  # the JVM ignores archives that are older than a jar
+        archive.unlink()
+
+
+def _fetch(context: Any, jar: pins.Jar, staging: Path, cache: Path) -> None:
+    artifact = context.create_dependency(jar.coordinate).artifact
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            found: Path = artifact.resolve()
+            break
+        except (RuntimeError, OSError) as error:  # what jgo and requests raise
+            artifact.cached_path.unlink(missing_ok=True)
+            if not tries_left:
+                raise Unavailable(
+                    f"{jar.coordinate} could not be downloaded: {error}",
+                    hint="check the network and start again; what has arrived is kept",
+                ) from error
+            time.sleep(_PAUSE_S)
+    pins.verify(found, jar, hint="it is not used; a mirror or a proxy may have changed it")
+    _move_in(found, staging, cache / jar.file)
 
 
 def _move_in(found: Path, staging: Path, target: Path) -> None:

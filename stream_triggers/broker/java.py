@@ -30,8 +30,7 @@ class Java:
 
     @property
     def major(self) -> int:
-        first, _, second = self.version.partition(".")
-        return int(re.match(r"\d+", second if first == "1" else first)[0])  # type: ignore[index]  # checked by _inspect
+        return int(re.split(r"\D", self.version.removeprefix("1."))[0])
 
     @property
     def fingerprint(self) -> str:
@@ -48,6 +47,7 @@ def find() -> Java:
 
     Raises:
         Misconfigured: there is none; the message says what was looked at.
+
     """
     seen = []
     for place, executable in _candidates():

@@ -30,7 +30,9 @@ def make(version: str) -> pins.Lock:
         try:
             inputs, transitive = context.resolver.resolve([server])
             found = [*inputs, *(dependency for dependency in transitive if dependency.scope in ("compile", "runtime"))]
-            api = next(_version(dependency) for dependency in found if _coordinate(dependency).startswith(f"{LOG_API}:"))
+            api = next(
+                _version(dependency) for dependency in found if _coordinate(dependency).startswith(f"{LOG_API}:")
+            )
             found.append(context.create_dependency(f"{LOG_BINDING}:{api}"))
             pinned = tuple(_pin(dependency) for dependency in found)
         except (RuntimeError, OSError) as error:

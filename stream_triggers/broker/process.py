@@ -11,33 +11,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 
 from stream_triggers.errors import Misconfigured
+
+Spawn = Callable[[Sequence[str], Mapping[str, str], Path], int]
 
 _POLL_S = 0.02
 _LINUX = sys.platform == "linux"
 
 
 def birth(pid: int) -> str | None:
-    """When this process started, as an opaque text, or None if there is none (a zombie is none)."""
-    if not _LINUX:
-        state, _, started = _ps(pid, "stat=,lstart=").partition(" ")
-        return started.strip() if state and not state.startswith("Z") else None
-    fields = _stat(pid)
-    if fields is None or fields[0] in ("Z", "X"):
-        return None
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{fields[19]}"
+    """When this process started, as an opaque text, or None if there is no such process."""
+    seen = _look(pid)
+    return seen[0] if seen is not None else None
 
 
 def alive(pid: int, born: str) -> bool:
     """Whether the process that was started as ``pid`` at ``born`` still runs."""
-    if birth(pid) == born:
-        return True
-    _reap(pid)
-    return False
+    seen = _look(pid)
+    if seen is None or seen[0] != born:
+        return False
+    if seen[1]:
+        with suppress(ChildProcessError):  # collect it if it is ours
+            os.waitpid(pid, os.WNOHANG)
+    return not seen[1]
 
 
 def uptime_s(pid: int) -> float:
@@ -83,26 +84,19 @@ def spawn(arguments: Sequence[str], environment: Mapping[str, str], output: Path
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     defaults = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+    start = partial(
+        os.posix_spawn,
+        arguments[0],
+        list(arguments),
+        environment,
+        file_actions=actions,
+        setsigmask=(),
+        setsigdef=defaults,
+    )
     try:
-        return os.posix_spawn(
-            arguments[0],
-            arguments,
-            environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=defaults,
-        )
+        return start(setsid=True)
     except NotImplementedError:  # a C library without it: a process group of its own is enough for Ctrl-C
-        return os.posix_spawn(
-            arguments[0],
-            arguments,
-            environment,
-            file_actions=actions,
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=defaults,
-        )
+        return start(setpgroup=0)
 
 
 @contextmanager
@@ -115,8 +109,8 @@ def locked(path: Path) -> Iterator[None]:
         )
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -141,10 +135,22 @@ def _send(pid: int, born: str, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _reap(pid: int) -> None:
-    """Collect the exit of a child of ours that has become a zombie."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def _look(pid: int) -> tuple[str, bool] | None:
+    """The birth of a process, and whether it has ended and only waits to be collected."""
+    if not _LINUX:
+        state, _, started = _ps(pid, "stat=,lstart=").partition(" ")
+        return (started.strip(), state.startswith("Z")) if state else None
+    fields = _stat(pid)
+    if fields is None:
+        return None
+    # The first thread may have ended before others that still hold the process's ports.
+    ended = fields[0] in ("Z", "X") and int(fields[17]) <= 1
+    return f"{_boot()}:{fields[19]}", ended
+
+
+@cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _stat(pid: int) -> list[str] | None:

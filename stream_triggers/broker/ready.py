@@ -37,6 +37,7 @@ def wait(port: int, cluster_id: str, *, alive: Callable[[], bool], timeout_s: fl
 
     Raises:
         NotReady: it ended (``alive`` says so), or did not answer within ``timeout_s``.
+
     """
     deadline = time.monotonic() + timeout_s
 
@@ -68,7 +69,7 @@ def _transaction_coordinator_known(port: int) -> bool:
                 header = answer.read(14)  # size, correlation, throttle time, error
     except OSError:
         return False
-    return len(header) == 14 and struct.unpack(">iiih", header)[3] == 0
+    return len(header) == 14 and struct.unpack(">iiih", header)[3] not in _LOADING
 
 
 def _is_cluster(admin: AdminClient, cluster_id: str) -> bool:

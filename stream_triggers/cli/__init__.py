@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stream_triggers.cli import broker, configuration, emit, run, topics, triggers, verify, watch, work
+from stream_triggers.cli import broker, configuration, demo, emit, run, topics, triggers, verify, watch, work
 from stream_triggers.cli.group import Commands
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -39,6 +39,7 @@ _TRY, _TRIGGERS, _RUN = "A broker of this machine, and its topics", "Triggers an
 app.add_typer(broker.app, name="broker", cls=Commands, rich_help_panel=_TRY)
 app.add_typer(topics.app, name="topics", cls=Commands, rich_help_panel=_TRY)
 for _name, _command, _panel in (
+    ("demo", demo.demo, _TRY),
     ("apply", triggers.apply, _TRIGGERS),
     ("list", triggers.list_triggers, _TRIGGERS),
     ("describe", triggers.describe, _TRIGGERS),

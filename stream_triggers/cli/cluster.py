@@ -1,8 +1,6 @@
-"""Connections to Kafka, each as the part of the system that a command plays.
+"""Connections to Kafka, each for the part that a command plays, and the topics as they are.
 
-Rules:
-1. A worker is one name everywhere: its group member, its transactional id and its state directory end in its slot.
-2. Task workers are another group than workers, so that neither sees the other's positions.
+A worker has one name everywhere: its group member, its transactional id and its state directory are those of its slot.
 """
 
 from __future__ import annotations
@@ -35,17 +33,27 @@ def onlooker(config: Config) -> KafkaSettings:
 
 def worker(config: Config) -> KafkaSettings:
     """Connect as the worker of the configured slot."""
-    return _slot(config, config.application)
+    name = f"{config.application}-{config.slot}"
+    return replace(
+        onlooker(config),
+        group=config.application,
+        instance=name,
+        transactional_id=name,
+        session_timeout_ms=config.session_timeout_ms,
+        transaction_timeout_ms=config.transaction_timeout_ms,
+    )
 
 
-def task_worker(config: Config, group: str) -> KafkaSettings:
-    """Connect as the task worker of the configured slot in ``group``."""
-    return _slot(config, group)
-
-
-def state_path(config: Config) -> Path:
-    """Where the worker of the configured slot keeps its state."""
-    return config.state_dir / config.application / config.slot
+def state_dir(config: Config) -> Path:
+    """Where the worker of the configured slot keeps its state; made if it does not exist."""
+    path = config.state_dir / config.application / config.slot
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"state directory {path} cannot be made: {error.strerror}", hint="name another one with --state-dir"
+        ) from error
+    return path
 
 
 @contextmanager
@@ -82,15 +90,3 @@ def require_topics(log: Log, config: Config) -> None:
         named.append(f"{len(problems) - len(named)} more")
     repairs = list(dict.fromkeys(each.repair for each in problems))
     raise Misconfigured("; ".join(named), hint="\n      ".join(repairs))
-
-
-def _slot(config: Config, group: str) -> KafkaSettings:
-    name = f"{group}-{config.slot}"
-    return replace(
-        onlooker(config),
-        group=group,
-        instance=name,
-        transactional_id=name,
-        session_timeout_ms=config.session_timeout_ms,
-        transaction_timeout_ms=config.transaction_timeout_ms,
-    )

@@ -9,13 +9,18 @@ from typer.core import TyperGroup
 
 from stream_triggers.cli import terminal
 from stream_triggers.errors import StreamTriggersError
+from stream_triggers.supervisor import exit_status
 
 _EXAMPLES = "For example:"
 _NOT_WRAPPED = "\b\n"
 
 
+_PROCESSES = ("run", "work")
+"""Commands that something may start again, and that therefore say with their status whether that would help."""
+
+
 class Commands(TyperGroup):
-    """A group of commands. An error of this package ends the program with status 1 and without a traceback."""
+    """A group of commands. An error of this package ends the program without a traceback, and with status 1."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -27,7 +32,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except StreamTriggersError as error:
             terminal.tell(error)
-            raise typer.Exit(1) from None
+            raise typer.Exit(exit_status(error) if ctx.invoked_subcommand in _PROCESSES else 1) from None
 
 
 def _wrapped_by_terminal(text: str) -> str:

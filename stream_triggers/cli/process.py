@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
@@ -19,6 +20,11 @@ from stream_triggers.errors import Fenced, StreamTriggersError, Unavailable
 from stream_triggers.supervisor import exit_status
 
 logger = logging.getLogger(__name__)
+
+StopOnEof = Annotated[
+    bool, typer.Option("--stop-on-eof", help="Stop when standard input ends: for programs that start workers.")
+]
+"""The option with which a supervisor starts its processes: none of them outlives it."""
 
 
 @contextmanager

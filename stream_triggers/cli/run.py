@@ -32,9 +32,7 @@ def run(
         int | None,
         typer.Option("--slots", min=1, metavar="N", help="Supervise N workers, slots 0 to N-1, one process each."),
     ] = None,
-    stop_on_eof: Annotated[
-        bool, typer.Option("--stop-on-eof", help="Stop when standard input ends: for programs that start workers.")
-    ] = False,
+    stop_on_eof: process.StopOnEof = False,
 ) -> None:
     """Run workers: read messages, match triggers, write invocations, each exactly once.
 
@@ -64,8 +62,7 @@ def _run_worker(settings: Settings) -> None:
     config = settings.config
     stop = process.stop_on_signals()
     clock, counters = SystemClock(), Counters()
-    path = cluster.state_path(config)
-    path.mkdir(parents=True, exist_ok=True)
+    path = cluster.state_dir(config)
     with cluster.connected(cluster.worker(config)) as connection:
         cluster.require_topics(connection, config)
         worker = Worker(

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
-from stream_triggers import config
-from stream_triggers.config import FILE_NAME, SETTINGS, Config, Group, Setting, Sources
+from stream_triggers import broker, config
+from stream_triggers.config import DEFAULT, FILE_NAME, SETTINGS, Config, Group, Setting, Sources
 from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.kafka import refuse_protected
 
@@ -93,6 +93,9 @@ def load(file: Path | None, overrides: Mapping[str, object]) -> Settings:
         given["kafka"] = _pairs(overrides["kafka"])
     loaded, sources = config.load(file, overrides=given)
     refuse_protected(loaded.kafka)
+    if sources["bootstrap_servers"] == DEFAULT and (local := broker.status().broker) is not None:
+        loaded = replace(loaded, bootstrap_servers=local.bootstrap_servers)
+        sources = {**sources, "bootstrap_servers": LOCAL_BROKER}
     return Settings(loaded, sources, file, given)
 
 

@@ -60,7 +60,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     found = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         found.add_row(*(_plain(cell) for cell in row))
-    console().print(found)
+    out = console()
+    with out.capture() as captured:
+        out.print(found)
+    for text in captured.get().splitlines():
+        line(text.rstrip())
 
 
 def progress(text: str) -> None:

@@ -8,8 +8,8 @@ import typer
 
 from stream_triggers.cli import cluster, process
 from stream_triggers.cli.settings import Settings, configured
-from stream_triggers.consumer import TaskWorker, Unknown, load_app
-from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.consumer import Unknown, load_app, task_worker
+from stream_triggers.supervisor import stop_at_end_of_input
 
 
 @configured("cluster", "worker", "log")
@@ -29,16 +29,19 @@ def work(
         Unknown,
         typer.Option("--unknown", help="At an invocation of a task the app lacks. Default: stop.", show_default=False),
     ] = "stop",
+    stop_on_eof: process.StopOnEof = False,
 ) -> None:
-    """Run the invoked tasks of an app, and report their statuses and results.
+    """Run the invoked tasks of an app, and report their statuses and results. Stops as run does.
 
     For example:
       stream-triggers work shop.tasks:app
       stream-triggers work shop.tasks:app --slot eu-1 --group shop --unknown skip
     """
     config = settings.config
-    name = group or f"{config.application}-tasks"
-    with process.long_running(config), cluster.connected(cluster.task_worker(config, name)) as connection:
+    if stop_on_eof:
+        stop_at_end_of_input(config.shutdown_budget_ms / 1000)
+    with process.long_running(config):
         tasks = load_app(app)
-        cluster.require_topics(connection, config)
-        TaskWorker(tasks, connection, SystemClock(), config, unknown=unknown).run(process.stop_on_signals())
+        with cluster.connected(cluster.onlooker(config)) as log:
+            cluster.require_topics(log, config)
+        task_worker(tasks, config, group=group, unknown=unknown).run(process.stop_on_signals())

@@ -26,7 +26,10 @@ IN_TIME_S = 10.0
 
 
 class LogBundle(ABC):
-    """A cluster to try a log on, with topics and one consumer group that no other test uses."""
+    """A cluster to try a log on, with topics and one consumer group that no other test uses.
+
+    A subclass has its cluster ready before it calls ``super().__init__()``.
+    """
 
     def __init__(self) -> None:
         self.observer = self.log("observer")
@@ -110,9 +113,9 @@ class LogBundle(ABC):
 
         self.until(owned)
 
-    def until_written(self, partition: TopicPartition, records: int) -> None:
-        """Wait for records that were produced in a transaction that is still open: they arrive after ``produce``."""
-        self.until(lambda: self.observer.end_offsets([partition]) == {partition: records})
+    def until_written(self, partition: TopicPartition, end_offset: int) -> None:
+        """Wait until a partition has grown: records arrive some time after ``produce``, markers after ``commit``."""
+        self.until(lambda: self.observer.end_offsets([partition]) == {partition: end_offset})
 
 
 class Reading:

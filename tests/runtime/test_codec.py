@@ -12,7 +12,7 @@ import avro.schema
 import msgspec
 import orjson
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
@@ -39,6 +39,12 @@ from stream_triggers.runtime.codec.general import CODEC, Codec
 from stream_triggers.runtime.codec.schemas import SCHEMAS, directory, load
 from stream_triggers.runtime.codec.template import REMEMBERED_MAX, Memo
 from stream_triggers.runtime.codec.wire import read_long, write_int, write_long
+
+
+def examples(count: int) -> settings:
+    """So many generated examples, however long they take: the machine may be busy."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 # Values
 
@@ -108,6 +114,7 @@ EVENT = Event("order.paid", "e-1", NOW_MS, "o-1", {"order_id": "o-1"}, None, Non
 STATUS = TaskStatus("billing.invoice", "success", "s-1", "i-1", NOW_MS, "running", 1, {"order": 7})
 RESULT = TaskResult("billing.invoice", Success({"total": 12.5}), "r-1", "i-1", NOW_MS, 1, {"order": 7})
 ERROR = TaskResult("billing.invoice", Failure("KeyError", ("LookupError",), "'x'"), "r-2", "i-1", NOW_MS)
+FACT = Fact("t", "1", "k", Participant("when", "event", "e-1", "events", 0, 7, NOW_MS), {})
 
 # The judge
 
@@ -166,7 +173,7 @@ every_record = pytest.mark.parametrize("record", RECORDS, ids=lambda record: rec
 
 
 @every_record
-@settings(max_examples=50)
+@examples(50)
 @given(st.data())
 def test_both_codecs_write_the_bytes_that_avro_writes(record: type, data: st.DataObject) -> None:
     value = data.draw(RECORDS[record])
@@ -176,7 +183,7 @@ def test_both_codecs_write_the_bytes_that_avro_writes(record: type, data: st.Dat
 
 
 @every_record
-@settings(max_examples=50)
+@examples(50)
 @given(st.data())
 def test_both_codecs_read_what_avro_writes(record: type, data: st.DataObject) -> None:
     value = data.draw(RECORDS[record])
@@ -186,7 +193,7 @@ def test_both_codecs_read_what_avro_writes(record: type, data: st.DataObject) ->
 
 
 @every_record
-@settings(max_examples=50)
+@examples(50)
 @given(st.data())
 def test_avro_reads_what_is_written(record: type, data: st.DataObject) -> None:
     value = data.draw(RECORDS[record])
@@ -194,6 +201,7 @@ def test_avro_reads_what_is_written(record: type, data: st.DataObject) -> None:
     assert avro_read(schema_of(value), encode(value)) == datum(value)
 
 
+@examples(100)
 @given(messages)
 def test_the_functions_for_one_record_are_the_general_ones(value: Any) -> None:
     encoders = {Event: encode_event, TaskStatus: encode_status, TaskResult: encode_result}
@@ -203,9 +211,27 @@ def test_the_functions_for_one_record_are_the_general_ones(value: Any) -> None:
     assert (data, decoders[type(value)](data)) == (CODEC.encode(value), value)
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 8191, 8192, 8193, 100_000])
+def test_a_text_of_any_length_is_written_and_read(length: int) -> None:
+    value = msgspec.structs.replace(EVENT, code="x" * length, key="y" * length, payload="z" * length)
+    data = encode(value)
+
+    assert (data, decode(data)) == (avro_write(schema_of(value), datum(value)), value)
+
+
+@pytest.mark.parametrize("attempt", [-(2**31), -8192, -1, 0, 63, 64, 8191, 8192, 2**15, 2**26, 2**31 - 1])
+@pytest.mark.parametrize("time_ms", [0, 1, 100, 2**13, 2**20, 2**27, 2**41 - 1, 2**41, LAST_MS])
+def test_a_number_of_any_size_is_written_and_read(attempt: int, time_ms: int) -> None:
+    value = msgspec.structs.replace(RESULT, time_ms=time_ms, attempt=attempt)
+    data = encode(value)
+
+    assert (data, decode(data)) == (avro_write(schema_of(value), datum(value)), value)
+
+
 # Numbers
 
 
+@examples(100)
 @given(longs)
 @example(2**63 - 1)
 @example(-(2**63))
@@ -281,7 +307,9 @@ REFUSED = [
     (failure(HUGE), "TaskResult.outcome.bases is cut off: 1152921504606846976 items are announced, 15 bytes are left"),
     (failure(b"\x01\x08\x02B\0"), "TaskResult.outcome.bases has a block of 2 bytes that says 4"),
     (written(STATUS, status=""), "TaskStatus.status is empty"),
-    (written(STATUS, arguments=b"[]"), "TaskStatus.arguments is no JSON object, it is a list"),
+    (written(STATUS, arguments=b"[]"), "TaskStatus.arguments is not a JSON object: list"),
+    (written(RESULT, arguments=b"1"), "TaskResult.arguments is not a JSON object: int"),
+    (written(FACT, fields=b"null"), "Fact.fields is not a JSON object: NoneType"),
     (
         written(Decision("duplicate", "events", 0, 7, 0), reason="because"),
         "Decision.reason is 'because', not one of arguments_failed, definitions_changed, duplicate, filter_failed",
@@ -314,9 +342,10 @@ def test_a_payload_that_is_not_json_is_refused(payload: bytes) -> None:
         decode(data)
 
 
-def test_a_record_without_a_value_is_refused() -> None:
+@pytest.mark.parametrize("function", [decode, decode_event, decode_status, decode_result, CODEC.decode])
+def test_a_record_without_a_value_is_refused(function: Any) -> None:
     with pytest.raises(InvalidMessage, match="a record without a value is no message"):
-        decode(None)
+        function(None)
 
 
 def test_a_function_for_one_record_refuses_another() -> None:
@@ -370,7 +399,7 @@ def mutate(data: bytes, mutation: tuple[str, int, bytes]) -> bytes:
             return data[:at] + piece + data[at + len(piece) :]
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(values, st.lists(mutations, min_size=1, max_size=3))
 def test_both_codecs_make_the_same_of_mutated_bytes(value: Any, changes: list[tuple[str, int, bytes]]) -> None:
     data = encode(value)
@@ -380,23 +409,24 @@ def test_both_codecs_make_the_same_of_mutated_bytes(value: Any, changes: list[tu
     assert outcome(decode, data) == outcome(CODEC.decode, data)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.sampled_from(sorted(schema.header for schema in SCHEMAS.present.values())), st.binary(max_size=60))
 def test_both_codecs_make_the_same_of_random_bytes(header: bytes, rest: bytes) -> None:
     assert outcome(decode, header + rest) == outcome(CODEC.decode, header + rest)
 
 
+@examples(100)
 @given(st.binary(max_size=40))
 def test_bytes_that_are_no_message_raise_nothing_but_invalid_message(data: bytes) -> None:
     assert isinstance(outcome(decode, data), str)
 
 
+@examples(100)
 @given(values, st.integers(0, 400))
 def test_what_can_be_read_can_be_written_again(value: Any, at: int) -> None:
     read = outcome(decode, mutate(encode(value), ("replace", at, b"a")))
-    assume(not isinstance(read, str))
 
-    assert decode(encode(read)) == read
+    assert isinstance(read, str) or decode(encode(read)) == read
 
 
 # Older versions
@@ -425,7 +455,7 @@ UNWRITABLE = [
     (msgspec.structs.replace(EVENT, time_ms=-1), "Event.time_ms is -1, outside the years 1970 to 9999"),
     (msgspec.structs.replace(EVENT, time_ms=1.5), "Event.time_ms cannot be a float"),
     (msgspec.structs.replace(EVENT, depth=2**31), "Event.depth is 2147483648, outside 32 bits"),
-    (msgspec.structs.replace(STATUS, arguments=[]), "TaskStatus.arguments is no JSON object, it is a list"),
+    (msgspec.structs.replace(STATUS, arguments=[]), "TaskStatus.arguments is not a JSON object: list"),
     (msgspec.structs.replace(RESULT, outcome=None), "TaskResult.outcome cannot be a NoneType"),
     (msgspec.structs.replace(ERROR, outcome=Failure("T", "AB", "m")), "TaskResult.outcome.bases cannot be a str"),
     (Activation("t", "v", 2**63), "Activation.definition_offset is 9223372036854775808, outside 64 bits"),
@@ -489,6 +519,13 @@ def test_a_broken_routing_part_has_no_prefix_and_spoils_no_other(value: bytes | 
     assert event_prefixes([encode(EVENT), value, encode(EVENT)]) == [encode(EVENT)[:21], b"", encode(EVENT)[:21]]
 
 
+def test_an_outcome_that_does_not_exist_has_no_prefix() -> None:
+    data = encode(RESULT)
+    branch = len(result_prefixes([data])[0]) - 1
+
+    assert result_prefixes([data[:branch] + b"\x04" + data[branch + 1 :]]) == [b""]
+
+
 @pytest.mark.parametrize(
     ("prefix", "sentence"),
     [
@@ -506,7 +543,7 @@ def test_bytes_that_are_not_a_prefix_are_not_parsed(prefix: bytes, sentence: str
     assert outcome(parse_prefix, prefix) == sentence
 
 
-@settings(max_examples=500)
+@examples(200)
 @given(messages, st.lists(mutations, max_size=2))
 def test_a_message_that_can_be_read_has_the_prefix_of_its_routing_part(
     value: Any, changes: list[tuple[str, int, bytes]]
@@ -516,9 +553,9 @@ def test_a_message_that_can_be_read_has_the_prefix_of_its_routing_part(
         data = mutate(data, change) if data else data
     [prefix] = CUTTERS[type(value)]([data])
     message = outcome(DECODERS[type(value)], data)
-    assume(not isinstance(message, str))
 
-    assert (data.startswith(prefix), parse_prefix(prefix)) == (True, route_of(message))
+    if not isinstance(message, str):
+        assert (data.startswith(prefix), parse_prefix(prefix)) == (True, route_of(message))
 
 
 def route_of(message: Event | TaskStatus | TaskResult) -> tuple[str, ...]:
@@ -536,6 +573,7 @@ def route_of(message: Event | TaskStatus | TaskResult) -> tuple[str, ...]:
 run_ids = st.binary(min_size=16, max_size=16)
 
 
+@examples(100)
 @given(invocations, run_ids, texts)
 def test_an_invocation_template_writes_what_avro_writes(value: Invocation, run_id: bytes, cause: str) -> None:
     whole = msgspec.structs.replace(value, id=run_id.hex(), run_id=run_id.hex(), causes=(cause,))
@@ -553,6 +591,7 @@ def test_an_invocation_template_writes_what_avro_writes(value: Invocation, run_i
     ) == avro_write(schema_of(whole), datum(whole))
 
 
+@examples(100)
 @given(invocations, run_ids)
 def test_an_invocation_template_writes_any_number_of_causes(value: Invocation, run_id: bytes) -> None:
     whole = msgspec.structs.replace(value, id=run_id.hex(), run_id=run_id.hex())
@@ -564,6 +603,7 @@ def test_an_invocation_template_writes_any_number_of_causes(value: Invocation, r
     ) == avro_write(schema_of(whole), datum(whole))
 
 
+@examples(100)
 @given(runs, run_ids, participants)
 def test_a_run_template_writes_what_avro_writes(value: TriggerRun, run_id: bytes, one: Participant) -> None:
     whole = msgspec.structs.replace(value, run_id=run_id.hex(), invocation_id=run_id.hex(), participants=(one,))
@@ -575,6 +615,7 @@ def test_a_run_template_writes_what_avro_writes(value: TriggerRun, run_id: bytes
     ) == avro_write(schema_of(whole), datum(whole))
 
 
+@examples(100)
 @given(runs, run_ids)
 def test_a_run_template_writes_any_number_of_participants(value: TriggerRun, run_id: bytes) -> None:
     whole = msgspec.structs.replace(value, run_id=run_id.hex(), invocation_id=run_id.hex())

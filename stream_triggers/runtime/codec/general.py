@@ -218,7 +218,7 @@ def _check_range(number: int, least: int, most: int, path: str, bounds: str) -> 
 
 def _check_object(value: Any, path: str) -> Any:
     if not isinstance(value, dict):
-        raise InvalidMessage(f"{path} is no JSON object, it is a {type(value).__name__}")
+        raise InvalidMessage(f"{path} is not a JSON object: {type(value).__name__}")
     return value
 
 

@@ -128,12 +128,14 @@ class KafkaLog:
         futures = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
         )
-        return {
-            TopicPartition(position.topic, position.partition): _answer(
-                future, f"offsets of {position.topic}/{position.partition}"
-            ).offset
-            for position, future in futures.items()
-        }
+        found = {}
+        for position, future in futures.items():
+            where = f"{position.topic}/{position.partition}"
+            offset = _answer(future, f"offsets of {where}").offset
+            if offset < 0:  # what the library answers when time is up
+                raise Unavailable(f"offsets of {where} were not told within {REQUEST_S:g} s")
+            found[TopicPartition(position.topic, position.partition)] = offset
+        return found
 
 
 def _has_leaders(topic: Any) -> bool:

@@ -1,11 +1,10 @@
-"""Handing records to the client library's producer, and giving that producer up.
+"""Handing records to the client library's producer.
 
 Rules:
 1. The library's batch call ignores a record's own partition and takes one for the whole batch, so batches are made by
    partition. Order is kept among records for the same partition number, and among those placed by their key.
 2. When the send buffer is full the library takes the first records of a batch and marks the others. Exactly the marked
    ones are handed over again, so none is lost, doubled or overtaken.
-3. Giving up never waits for the brokers.
 """
 # ruff: noqa: SLF001 - the client library spells its own error codes with an underscore
 
@@ -49,12 +48,3 @@ def hand_over(client: Producer, topic: str, records: list[Outgoing]) -> list[tup
                 break
             client.poll(BUFFER_WAIT_S)
     return refused
-
-
-def give_up(client: Producer) -> None:
-    """Drop what has not been sent and close."""
-    client.purge(blocking=False)
-    try:
-        client.close()
-    except KafkaException as error:
-        logger.debug("kafka producer closed after: %s", error)

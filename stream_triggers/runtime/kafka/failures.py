@@ -68,7 +68,7 @@ def failure(error: KafkaError, what: str) -> StreamTriggersError:
 
 def reading_failure(error: KafkaError, where: str) -> StreamTriggersError:
     """What ``error`` means that came instead of a record of ``where``."""
-    if error.fatal() or error.code() in _FENCED:
+    if error.code() == KafkaError._FATAL or error.code() in _FENCED:
         return Fenced(
             f"the member is out of its group for good: {reason(error)}",
             hint="two processes have the same application and slot: stop one, or give it another slot",

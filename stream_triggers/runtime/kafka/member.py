@@ -1,12 +1,14 @@
 """A member of the consumer group: owns partitions, reads them from the positions it is told.
 
 Rules:
-1. Everything assigned is handed to the client library at once, paused, and moved by seek and resume. Assigning a part
-   of it, or anew, is not done: it throws away what was fetched for the others, and would clear the library's mark that
-   an assignment was lost, so that a loss would be reported as a revocation.
+1. The client library holds the partitions that are started, and no others; starting one assigns all of them anew,
+   each at its position. That throws away what was fetched and not taken yet; pausing and seeking instead would keep
+   it, but a partition resumed after a seek can be left without fetching, for a second or for good.
 2. A batch never mixes what was fetched before and after a change: when ownership changed while it was collected, only
    records of partitions that are still started are kept, and a partition that is started from inside a listener is
    started with the next poll.
+3. A revocation of partitions while the member has no place in its group is a loss. The library tells the two apart,
+   but forgets which it is when partitions are started after the loss and before it is reported.
 """
 
 from __future__ import annotations
@@ -14,12 +16,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import OFFSET_END, OFFSET_INVALID, Consumer, KafkaException
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as Position
 
-from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.kafka.consuming import Consuming
-from stream_triggers.runtime.kafka.failures import error_of, failure, reason
+from stream_triggers.runtime.kafka.failures import error_of, failure
 from stream_triggers.runtime.kafka.settings import KafkaSettings
 from stream_triggers.runtime.log import Listener, Membership, Record, TopicPartition
 
@@ -34,7 +35,8 @@ class KafkaMember:
         self._consuming = Consuming(settings, "member", lambda _entry: None)
         self._consumer = self._consuming.consumer
         self._listener: Listener
-        self._started: set[TopicPartition] = set()
+        self._owned: set[TopicPartition] = set()
+        self._started: dict[TopicPartition, int] = {}
         self._to_start: dict[TopicPartition, int] = {}
         self._polling = False
         self._changed = False
@@ -58,7 +60,10 @@ class KafkaMember:
         return batch
 
     def membership(self) -> Membership:
-        data: bytes = self._consumer.consumer_group_metadata()
+        try:
+            data: bytes = self._consumer.consumer_group_metadata()
+        except RuntimeError:  # it says so of a consumer that is closed, or has been out of its group for good
+            return Membership(-1, "", b"")
         assert data.startswith(_METADATA_MARK), f"unknown form of group metadata: {data!r}"
         start = len(_METADATA_MARK) + _GENERATION_BYTES
         generation = int.from_bytes(data[len(_METADATA_MARK) : start], sys.byteorder, signed=True)
@@ -66,7 +71,7 @@ class KafkaMember:
         return Membership(generation, member_id.decode(), data)
 
     def committed(self, partitions: Iterable[TopicPartition], timeout_s: float) -> Mapping[TopicPartition, int | None]:
-        asked = [Position(topic, partition) for topic, partition in partitions]
+        asked = _positions(partitions)
         if not asked:
             return {}
         try:
@@ -82,51 +87,55 @@ class KafkaMember:
         }
 
     def start(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        assert self._owned.issuperset(next_offsets), f"not owned: {next_offsets.keys() - self._owned}"
         self._to_start.update(next_offsets)
         if not self._polling:
             self._begin()
 
     def close(self) -> None:
         self._consumer.close()
-        self._started.clear()
 
     def _begin(self) -> None:
-        positions = [Position(topic, partition, offset) for (topic, partition), offset in self._to_start.items()]
+        """Assign everything started: what runs already from where it is, the rest from where it is to start."""
+        for position in self._consumer.position(_positions(self._started.keys() - self._to_start.keys())):
+            if position.offset >= 0:
+                self._started[TopicPartition(position.topic, position.partition)] = position.offset
         self._started.update(self._to_start)
         self._to_start.clear()
-        try:
-            for position in positions:
-                self._consumer.seek(position)
-            self._consumer.resume(positions)
-        except KafkaException as error:
-            raise Unavailable(f"positions cannot be taken up: {reason(error_of(error))}") from error
+        self._consumer.assign([Position(*partition, offset) for partition, offset in self._started.items()])
 
     def _on_assign(self, consumer: Consumer, positions: list[Position]) -> None:
-        at_end = [Position(position.topic, position.partition, OFFSET_END) for position in positions]
-        consumer.assign(at_end)
-        if at_end:
-            consumer.pause(at_end)
-        self._forget()
-        if at_end:
+        consumer.assign([])
+        self._own(positions)
+        if positions:
             self._listener.assigned(_names(positions))
 
-    def _on_revoke(self, _consumer: Consumer, positions: list[Position]) -> None:
+    def _on_revoke(self, consumer: Consumer, positions: list[Position]) -> None:
+        place = self.membership()
+        if place.generation < 0 or not place.member_id:
+            self._on_lost(consumer, positions)
+            return
         try:
             if positions:
                 self._listener.revoked(_names(positions))
         finally:
-            self._forget()
+            self._own([])
 
     def _on_lost(self, _consumer: Consumer, positions: list[Position]) -> None:
-        self._forget()
+        self._own([])
         if positions:
             self._listener.lost(_names(positions))
 
-    def _forget(self) -> None:
-        """Nothing is being read: with an eager strategy every change concerns all partitions."""
+    def _own(self, positions: list[Position]) -> None:
+        """From now on these are ours, none of them started: with an eager strategy every change concerns all."""
         self._changed = True
+        self._owned = set(_names(positions))
         self._started.clear()
         self._to_start.clear()
+
+
+def _positions(partitions: Iterable[TopicPartition]) -> list[Position]:
+    return [Position(topic, partition) for topic, partition in partitions]
 
 
 def _names(positions: Iterable[Position]) -> list[TopicPartition]:

@@ -22,7 +22,7 @@ from confluent_kafka import TopicPartition as Position
 
 from stream_triggers.errors import Aborted, Misconfigured, StreamTriggersError, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
-from stream_triggers.runtime.kafka.delivery import connect, give_up, hand_over
+from stream_triggers.runtime.kafka.delivery import connect, hand_over
 from stream_triggers.runtime.kafka.failures import error_of, failure, reason, transaction_failure
 from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, logger, new_client
 from stream_triggers.runtime.log import Membership, Outgoing, TopicPartition
@@ -91,7 +91,10 @@ class KafkaProducer:
             self._begun = False
 
     def close(self) -> None:
-        give_up(self._client)
+        """Let go of the client: closing it would abort the open transaction, and wait for the broker to do so."""
+        client = vars(self).pop("_client", None)
+        if client is not None:
+            client.purge(blocking=False)
 
     def _repeat(self, step: Callable[[float], None], what: str, late: Callable[[str], StreamTriggersError]) -> None:
         """Take ``step`` until it succeeds; it gets the time that is left. Raises ``late`` when none is."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, Message, Producer
 
 from stream_triggers.errors import DeliveryFailed, Unavailable
-from stream_triggers.runtime.kafka.delivery import connect, give_up, hand_over
+from stream_triggers.runtime.kafka.delivery import connect, hand_over
 from stream_triggers.runtime.kafka.failures import reason
 from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, logger, new_client
 from stream_triggers.runtime.log import Outgoing
@@ -63,7 +63,8 @@ class KafkaSender:
         try:
             self.flush(timeout_s)
         finally:
-            give_up(self._client)
+            self._client.purge(blocking=False)
+            self._client.close()
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

@@ -223,7 +223,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting("reconnect.backoff.max.ms", "1000", _ALL, "a broker that is back is found within a second", fixed=False),
     Setting("socket.keepalive.enable", "true", _ALL, "a peer that vanished is noticed", fixed=False),
-    Setting("log.connection.close", "false", _ALL, "brokers close idle connections", fixed=False),
+    Setting("log_level", "2", _ALL, "the rest is told by errors, once; 6 is the library's default", fixed=False),
     Setting("enable.metrics.push", "false", _ALL, "nobody here asks for the client's own metrics", fixed=False),
 )
 """Every setting that exactly-once or latency depends on. Measured numbers are in the reasons."""

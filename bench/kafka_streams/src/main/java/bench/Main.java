@@ -1,0 +1,97 @@
+package bench;
+
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.producer.ProducerConfig;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.Topology;
+import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse;
+import org.apache.kafka.streams.state.Stores;
+
+/**
+ * The benchmark's work as a Kafka Streams program. With --messages N it stops after them and prints a measurement as
+ * JSON; with 0 it works until standard input ends.
+ */
+public final class Main {
+    private Main() {}
+
+    public static void main(String[] arguments) throws Exception {
+        Map<String, String> options = options(arguments);
+        Meter meter = new Meter(Long.parseLong(options.get("messages")));
+        KafkaStreams streams = new KafkaStreams(topology(options, meter), settings(options));
+        streams.setUncaughtExceptionHandler(error -> {
+            error.printStackTrace();
+            Runtime.getRuntime().halt(1);
+            return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
+        });
+        streams.start();
+        if (options.get("messages").equals("0")) {
+            while (System.in.read() >= 0) {
+                // Whatever is written there is ignored.
+            }
+        } else {
+            meter.await();
+            System.out.println(meter.result());
+        }
+        streams.close(Duration.ofSeconds(30));
+    }
+
+    private static Topology topology(Map<String, String> options, Meter meter) {
+        Topology topology = new Topology();
+        topology.addSource("events", new ByteArrayDeserializer(), new ByteArrayDeserializer(), options.get("events"));
+        topology.addProcessor("route", () -> new Route(messages(options), meter), "events");
+        topology.addStateStore(
+            Stores.keyValueStoreBuilder(
+                    Stores.persistentKeyValueStore(Route.CLAIMS), Serdes.ByteArray(), Serdes.ByteArray())
+                .withCachingDisabled(), // every claim is written once: a cache would only hold it for a while
+            "route");
+        for (String sink : new String[] {Route.INVOCATIONS, Route.RUNS}) {
+            topology.addSink(sink, options.get(sink), new ByteArraySerializer(), new ByteArraySerializer(), "route");
+        }
+        return topology;
+    }
+
+    private static Messages messages(Map<String, String> options) {
+        return new Messages(
+            options.get("event-header"), options.get("invocation-header"), options.get("run-header"));
+    }
+
+    private static Properties settings(Map<String, String> options) {
+        int commitMs = Integer.parseInt(options.get("commit-ms"));
+        Properties settings = new Properties();
+        settings.put(StreamsConfig.APPLICATION_ID_CONFIG, options.get("application"));
+        settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("bootstrap"));
+        settings.put(StreamsConfig.STATE_DIR_CONFIG, options.get("state"));
+        settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, options.get("threads"));
+        settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, commitMs);
+        // A thread that waits for input looks at the time to commit only afterwards.
+        settings.put(StreamsConfig.POLL_MS_CONFIG, Math.min(100, commitMs));
+        settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
+        settings.put(StreamsConfig.ROCKSDB_CONFIG_SETTER_CLASS_CONFIG, Claims.class);
+        for (String[] setting : new String[][] {
+            {StreamsConfig.producerPrefix(ProducerConfig.COMPRESSION_TYPE_CONFIG), "lz4"},
+            {StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), "262144"},
+            {StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), options.getOrDefault("linger-ms", "5")},
+            {StreamsConfig.consumerPrefix(ConsumerConfig.MAX_POLL_RECORDS_CONFIG), options.getOrDefault("poll-records", "1000")},
+        }) {
+            settings.put(setting[0], setting[1]);
+        }
+        return settings;
+    }
+
+    private static Map<String, String> options(String[] arguments) {
+        Map<String, String> options = new HashMap<>();
+        for (int at = 0; at < arguments.length; at += 2) {
+            options.put(arguments[at].substring(2), arguments[at + 1]);
+        }
+        return options;
+    }
+}

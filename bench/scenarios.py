@@ -1,0 +1,177 @@
+"""What is measured, each scenario a function from a ``Bench`` to its results.
+
+Rules:
+1. Programs that are compared take turns on the same topics, round by round; a ratio is made within a round, and
+   reported is the median over the rounds. A machine that is slow for a minute is then slow for both.
+2. What could not be run is reported with the reason, and has no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from bench import programs
+from bench.latency import Latency
+from bench.load import PARTITIONS, Work
+from bench.meter import Measurement
+from bench.programs import COMMIT_MS, KafkaStreams
+
+SHORT_COMMIT_MS = 10
+RATES = (200, 1000)
+TRIGGER_COUNTS = (100, 10_000)
+PARTITION_COUNTS = (1, 12)
+WORKER_COUNTS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run of the benchmark: on which broker, how much of everything."""
+
+    bootstrap_servers: str
+    name: str
+    events: int
+    events_aside: int
+    """How many in the scenarios that are not about the comparison with others."""
+    rounds: int
+    latency_s: float
+    streams: KafkaStreams | str
+    """Built, or why it is not run."""
+    tell: Callable[[str], None]
+    """Hears what is being done."""
+
+    def work(self, name: str, *, triggers: int = 1, events: int = 0, firing: bool = True, partitions: int = 0) -> Work:
+        """Topics of their own, with triggers and events in them."""
+        work = Work(self.bootstrap_servers, f"{self.name}.{name}")
+        self.tell(f"{name}: {triggers} triggers, {events:,} events")
+        work.create_topics(partitions or PARTITIONS)
+        work.apply_triggers(triggers)
+        if events:
+            work.send_events(events, firing=firing)
+        return work
+
+    def alternate(
+        self, works: Mapping[str, Work], run: Callable[[str, Work], Measurement], partitions: int = PARTITIONS
+    ) -> dict[str, Any]:
+        """Each of ``works`` in every round, in turns; ``run`` is told whose turn it is."""
+        measured: dict[str, list[Measurement]] = {name: [] for name in works}
+        for number in range(1, self.rounds + 1):
+            for name, work in works.items():
+                self.tell(f"{name}, round {number} of {self.rounds}")
+                result = run(name, work.round(number, partitions))
+                result.pop("timeline")
+                measured[name].append(result)
+        return {name: summary(rounds) for name, rounds in measured.items()}
+
+
+def summary(rounds: list[Measurement]) -> dict[str, Any]:
+    """The medians over the rounds, and the rounds."""
+    names = [name for name, value in rounds[0].items() if isinstance(value, int | float)]
+    return {name: median(each[name] for each in rounds) for name in names} | {"rounds": rounds}
+
+
+def ratio(of: Mapping[str, Any], to: Mapping[str, Any], what: str) -> float:
+    """The median over the rounds of how many times ``to``'s ``what`` is in ``of``'s."""
+    pairs = zip(of["rounds"], to["rounds"], strict=True)
+    return median(one[what] / other[what] for one, other in pairs)
+
+
+def throughput(bench: Bench) -> dict[str, Any]:
+    """One trigger, half of the events fire: the floor, the engine, Kafka Streams."""
+    streams = bench.streams
+    run: dict[str, Callable[[Work], Measurement]] = {
+        "floor": lambda work: programs.floor(work, bench.events),
+        "engine": lambda work: programs.engine(work, bench.events),
+    }
+    if isinstance(streams, KafkaStreams):
+        run["kafka_streams"] = lambda work: streams.count(work, bench.events)
+    work = bench.work("throughput", events=bench.events)
+    measured = bench.alternate(dict.fromkeys(run, work), lambda name, each: run[name](each))
+    rates = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million")
+    for other in run.keys() - {"engine"}:
+        measured[f"engine_to_{other}"] = {what: ratio(measured["engine"], measured[other], what) for what in rates}
+    return {"kafka_streams": streams} | measured if isinstance(streams, str) else measured
+
+
+def triggers(bench: Bench) -> dict[str, Any]:
+    """Many triggers on one event code, each with a filter; one of them fires, for half of the events."""
+    counts = {str(n): n for n in TRIGGER_COUNTS}
+    works = {name: bench.work(f"triggers-{name}", triggers=n, events=bench.events_aside) for name, n in counts.items()}
+    measured = bench.alternate(works, lambda _, work: programs.engine(work, bench.events_aside))
+    few, many = (measured[name] for name in counts)
+    what = "cpu_s_per_million", "events_per_s"
+    return measured | {"many_to_few": {name: ratio(many, few, name) for name in what}}
+
+
+def unmatched(bench: Bench) -> dict[str, Any]:
+    """Events of a code that no trigger listens to; the floor reads them and commits positions."""
+    work = bench.work("unmatched", events=bench.events_aside, firing=False)
+    run: dict[str, Callable[[Work], Measurement]] = {
+        "floor": lambda each: programs.floor(each, bench.events_aside, forward=False),
+        "engine": lambda each: programs.engine(each, bench.events_aside),
+    }
+    measured = bench.alternate(dict.fromkeys(run, work), lambda name, each: run[name](each))
+    return measured | {
+        "engine_to_floor": {"events_per_s": ratio(measured["engine"], measured["floor"], "events_per_s")}
+    }
+
+
+def partitions(bench: Bench) -> dict[str, Any]:
+    """The same with few and with many partitions: a transaction costs a request for each that it touches."""
+    measured = {}
+    for n in PARTITION_COUNTS:
+        work = bench.work(f"partitions-{n}", events=bench.events_aside, partitions=n)
+        measured |= bench.alternate({str(n): work}, lambda _, each: programs.engine(each, bench.events_aside), n)
+    return measured
+
+
+def workers(bench: Bench) -> dict[str, Any]:
+    """Workers that share the input, measured while all of them have some."""
+    work = bench.work("workers", events=bench.events)
+    measured: dict[str, Any] = {}
+    for n in WORKER_COUNTS:
+        bench.tell(f"{n} workers")
+        results = programs.engines(work.round(n), bench.events, n)
+        start = max(each["timeline"][0][0] for each in results)
+        end = min(each["timeline"][-1][0] for each in results)
+        done = sum(_done(each, end) - _done(each, start) for each in results)
+        measured[str(n)] = {"events_per_s": done / (end - start), "seconds": end - start, "messages": done}
+    return measured
+
+
+def latency(bench: Bench) -> dict[str, Any]:
+    """From an event's produce to its invocation being readable, by rate."""
+    streams = bench.streams
+    work = bench.work("latency-engine")
+    measured: dict[str, Any] = {"engine": _latency(bench, programs.engine_serving(work), work, work.topics.invocations)}
+    if isinstance(streams, str):
+        return measured | {"kafka_streams": streams}
+    for commit_ms in (COMMIT_MS, SHORT_COMMIT_MS):
+        work = bench.work(f"latency-streams-{commit_ms}")
+        running = streams.serving(work, commit_ms)
+        measured[f"kafka_streams_{commit_ms}"] = _latency(bench, running, work, work.streams_invocations)
+    return measured
+
+
+def _latency(bench: Bench, running: AbstractContextManager[None], work: Work, target: str) -> dict[str, Measurement]:
+    measured = {}
+    with running, Latency(bench.bootstrap_servers, work.topics.events, target) as probe:
+        probe.warm_up()
+        for rate in RATES:
+            bench.tell(f"{work.name}, {rate} events/s")
+            measured[str(rate)] = probe.measure(rate, bench.latency_s)
+    return measured
+
+
+def _done(result: Measurement, at_s: float) -> int:
+    """How many messages a worker had processed at one instant."""
+    return max((messages for marked_s, messages in result["timeline"] if marked_s <= at_s), default=0)
+
+
+SCENARIOS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
+    each.__name__: each for each in (throughput, triggers, unmatched, partitions, workers, latency)
+}
+"""All of them by name, in the order in which they run."""

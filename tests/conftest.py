@@ -1,0 +1,31 @@
+"""Fixtures for tests on a real Kafka: one broker for the session, fresh topics for each test that asks."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from stream_triggers.broker import Broker
+from stream_triggers.config import Config
+from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
+from stream_triggers.runtime.topics import Topics, specs
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(kafka_broker: Broker) -> str:
+    """The address of a broker that is there for this session only."""
+    return kafka_broker.bootstrap_servers
+
+
+@pytest.fixture
+def kafka_config(bootstrap_servers) -> Config:
+    """An application of its own, with its topics made."""
+    name = f"t{next(_numbers)}"
+    config = Config(bootstrap_servers=bootstrap_servers, application=name, topic_prefix=f"{name}-")
+    topics = Topics(config.application, config.topic_prefix)
+    log = KafkaLog(KafkaSettings(bootstrap_servers))
+    log.create_topics(specs(topics, {}, claim_retention_ms=config.claim_retention_ms))
+    return config

@@ -1,0 +1,205 @@
+"""The in-memory log as a simulated process has it: at every request the process may be left where it is.
+
+Rules:
+1. ``breathe`` is called before each request, outside of what the in-memory cluster does, and while waiting.
+2. Waiting never moves the clock: the others go on meanwhile.
+3. Questions about topics may go unanswered, too: ``Unavailable``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from stream_triggers.errors import Fenced, Unavailable
+from stream_triggers.runtime.log import Listener, Membership, Outgoing, Record, TopicPartition, TopicSpec
+from stream_triggers.runtime.memory_log import MemoryCluster, MemoryLog, MemoryMember, MemoryProducer, MemoryReader
+
+
+class Breath(Protocol):
+    """What a client needs of the process it runs in."""
+
+    def breathe(self) -> None:
+        """A place where others may go on first, or the process dies."""
+        ...
+
+    def wait(self) -> None:
+        """Nothing to do here: let others go on."""
+        ...
+
+    def ask(self) -> None:
+        """A place as above, at which the question may go unanswered."""
+        ...
+
+    def now_ms(self) -> int: ...
+
+
+class SimulatedLog:
+    """A ``Log`` whose every client breathes; reads at most ``read_max`` records at once."""
+
+    def __init__(self, inner: MemoryLog, process: Breath, group_id: str, read_max: int) -> None:
+        self.inner = inner
+        self.members: list[SimulatedMember] = []
+        self._process = process
+        self._group_id = group_id
+        self._read_max = read_max
+
+    def member(self) -> SimulatedMember:
+        member = SimulatedMember(self.inner.member(), self._process, self.inner.cluster, self._group_id)
+        self.members.append(member)
+        return member
+
+    def producer(self) -> SimulatedProducer:
+        return SimulatedProducer(self.inner.producer(), self._process)
+
+    def reader(self) -> SimulatedReader:
+        return SimulatedReader(self.inner.reader(), self._process, self._read_max)
+
+    def start_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._process.ask()
+        return self.inner.start_offsets(partitions)
+
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._process.ask()
+        return self.inner.end_offsets(partitions)
+
+    def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
+        self._process.ask()
+        return self.inner.topics(names)
+
+    def create_topics(self, specs: Sequence[TopicSpec]) -> None:
+        self.inner.create_topics(specs)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class SimulatedMember:
+    """A member that breathes."""
+
+    def __init__(self, inner: MemoryMember, process: Breath, cluster: MemoryCluster, group_id: str) -> None:
+        self._inner = inner
+        self._process = process
+        self._cluster = cluster
+        self._group_id = group_id
+        self._is_open = True
+
+    def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        self._inner.subscribe(topics, _Interrupted(listener, self))
+
+    def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+        self._process.breathe()
+        records = self._inner.poll(records_max, timeout_s)
+        if not records:
+            self._process.wait()
+        return records
+
+    def membership(self) -> Membership:
+        return self._inner.membership()
+
+    def committed(self, partitions: Iterable[TopicPartition], timeout_s: float) -> Mapping[TopicPartition, int | None]:
+        partitions = list(partitions)
+        deadline_ms = self._process.now_ms() + int(timeout_s * 1000)
+        self._process.breathe()
+        while True:
+            try:
+                return self._inner.committed(partitions, 0)
+            except Unavailable:
+                if self._process.now_ms() >= deadline_ms:
+                    raise
+                self._process.wait()
+
+    def start(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        self._inner.start(next_offsets)
+
+    def close(self) -> None:
+        self._inner.close()
+        self._is_open = False
+
+    def heartbeat(self) -> None:
+        """What a client does in the background while its process is busy."""
+        if self._is_open:
+            self._inner.heartbeat()
+
+    def refuse_if_fenced(self) -> None:
+        """Whoever joins a group after its name was taken over is told so."""
+        membership = self._inner.membership()
+        if membership.member_id and self._cluster.group(self._group_id).standing(membership.token) == "fenced":
+            raise Fenced("another member has this name now")
+
+
+class _Interrupted:
+    """A listener that others may interrupt: afterwards the member may not be one any more."""
+
+    def __init__(self, inner: Listener, member: SimulatedMember) -> None:
+        self._inner = inner
+        self._member = member
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self._inner.assigned(partitions)
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self._inner.revoked(partitions)
+        self._member.refuse_if_fenced()
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self._inner.lost(partitions)
+
+
+class SimulatedProducer:
+    """A producer that breathes."""
+
+    def __init__(self, inner: MemoryProducer, process: Breath) -> None:
+        self._inner = inner
+        self._process = process
+
+    def open(self) -> None:
+        self._process.breathe()
+        self._inner.open()
+
+    def begin(self) -> None:
+        self._inner.begin()
+
+    def produce(self, topic: str, records: list[Outgoing]) -> None:
+        self._process.breathe()
+        self._inner.produce(topic, records)
+
+    def send_offsets(self, next_offsets: Mapping[TopicPartition, int], membership: Membership) -> None:
+        self._process.breathe()
+        self._inner.send_offsets(next_offsets, membership)
+
+    def commit(self) -> None:
+        self._process.breathe()
+        self._inner.commit()
+
+    def abort(self) -> None:
+        self._process.breathe()
+        self._inner.abort()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class SimulatedReader:
+    """A reader that breathes."""
+
+    def __init__(self, inner: MemoryReader, process: Breath, read_max: int) -> None:
+        self._inner = inner
+        self._process = process
+        self._read_max = read_max
+
+    def assign(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        self._inner.assign(next_offsets)
+
+    def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+        self._process.breathe()
+        records = self._inner.poll(min(records_max, self._read_max), 0)
+        if not records:
+            self._process.wait()
+        return records
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return self._inner.positions()
+
+    def close(self) -> None:
+        self._inner.close()

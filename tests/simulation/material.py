@@ -1,0 +1,198 @@
+"""What simulated authors and senders write: few triggers, few ids, so that repeats, edits and failures are common.
+
+Whatever bytes are made, what they mean is remembered here: the oracle decodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from random import Random
+from typing import Any, NamedTuple
+
+from stream_triggers.core.filter import Functions
+from stream_triggers.core.message import Event, Failure, Message, Success, TaskResult, TaskStatus
+from stream_triggers.core.record import Definition
+from stream_triggers.core.route import Plan, Route, plan, route_of
+from stream_triggers.core.trigger import canonical, parse_trigger, version
+from stream_triggers.runtime.codec import encode
+from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.topics import Topics
+
+MESSAGE_BYTES_MAX = 1024
+FUNCTIONS: Functions = AllowedFunctions()
+
+_SHIP = {"id": "a-ship", "task": "orders.ship", "key": "${event.payload.order}", "when": {"event": "paid"}}
+_ORDER = {"order": "${event.payload.order}"}
+
+_USABLE: Sequence[Mapping[str, Any]] = (
+    {**_SHIP, "args": _ORDER},
+    {**_SHIP, "args": {"order": "no. ${event.payload.order}", "run": "${run.id}"}},
+    {**_SHIP, "args": _ORDER, "epoch": 1},
+    {**_SHIP, "args": _ORDER, "when": {"event": "paid", "filter": {"amount": {"gt": 2}}}},
+    {
+        "id": "b-any",
+        "task": "orders.note",
+        "when": {
+            "any": [
+                {"event": "paid", "filter": {"amount": 3}},
+                {"event": "cancelled"},
+                {"status": "orders.ship", "is": ["failed"]},
+                {"event": "paid", "filter": {"order": "o1"}},
+            ]
+        },
+        "args": {"id": "${message.id}"},
+    },
+    {
+        "id": "c-status",
+        "task": "orders.track",
+        "when": {"status": "*", "is": ["success", "failed"], "arguments": {"order": {"prefix": "o"}}},
+        "key": "${status.task}",
+        "args": {"task": "${status.task}", "attempt": "${status.attempt}"},
+    },
+    {
+        "id": "d-result",
+        "task": "orders.invoice",
+        "when": {"result": "orders.ship", "filter": {"ok": True}},
+        "args": {"value": "${result.value}"},
+    },
+    {
+        "id": "e-exception",
+        "task": "orders.alarm",
+        "when": {"exception": "orders.ship", "types": ["TimeoutError"], "attempts": "every"},
+        "args": {"attempt": "${exception.attempt}"},
+    },
+    {
+        "id": "e-exception",
+        "task": "orders.alarm",
+        "when": {"exception": "*", "filter": {"message": {"prefix": "too"}}},
+        "args": {"type": "${exception.type}"},
+    },
+    {
+        "id": "f-optional",
+        "task": "orders.coupon",
+        "when": {"event": "paid"},
+        "args": {"coupon": "${event.payload.coupon}"},
+    },
+)
+
+_UNUSABLE: Sequence[Mapping[str, Any]] = (
+    {"id": "b-any", "task": "x", "when": {"event": "paid", "filter": {"call": "elsewhere:function"}}},
+    {"id": "c-status", "task": "x", "when": {"all": [{"event": "paid"}, {"event": "cancelled"}]}},
+    {"id": "g-cron", "task": "x", "when": {"cron": "0 0 * * *", "zone": "UTC"}},
+)
+
+
+class Revision(NamedTuple):
+    """Something an author writes under a trigger id; ``value`` is None for a deletion."""
+
+    trigger_id: str
+    value: bytes | None
+    trigger: Mapping[str, Any] | None
+    """What it means, None where workers cannot use it."""
+
+
+class Sent(NamedTuple):
+    """Something a sender writes; ``meaning`` is None where it is not a message of its topic.
+
+    ``route`` is its routing part, None where that is broken: then it is rejected whether or not anybody listens.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    meaning: Message | None
+    route: Route | None
+
+
+def _revision(source: Mapping[str, Any], *, usable: bool) -> Revision:
+    trigger = parse_trigger(source)
+    definition = Definition(trigger.id, version(trigger), canonical(trigger), 0)
+    return Revision(trigger.id, encode(definition), source if usable else None)
+
+
+REVISIONS: Sequence[Revision] = (
+    *(_revision(source, usable=True) for source in _USABLE),
+    *(_revision(source, usable=False) for source in _UNUSABLE),
+    Revision("a-ship", b"no definition", None),
+    Revision("d-result", encode(Event("paid", "e0", 0, None, {})), None),
+    Revision("b-any", encode(Definition("b-any", "v", b"{no json", 0)), None),
+    Revision("a-ship", None, None),
+    Revision("f-optional", None, None),
+)
+
+MEANINGS: Mapping[bytes, Mapping[str, Any]] = {
+    each.value: each.trigger for each in REVISIONS if each.value is not None and each.trigger is not None
+}
+
+
+@lru_cache
+def plan_of(value: bytes) -> Plan | None:
+    """What workers make of a definition; None where they cannot use it."""
+    return plan(parse_trigger(MEANINGS[value]), FUNCTIONS) if value in MEANINGS else None
+
+
+def some_message(random: Random, topics: Topics) -> Sent:
+    """A message as one of the senders may write it."""
+    topic, make = random.choice(
+        (
+            (topics.events, _event),
+            (topics.events, _event),
+            (topics.task_status, _status),
+            (topics.task_results, _result),
+        )
+    )
+    message = make(random)
+    key = b"k%d" % random.randrange(3)
+    value = encode(message)
+    if len(value) > MESSAGE_BYTES_MAX:
+        return Sent(topic, key, value, None, None)
+    if random.random() < 0.9:
+        return Sent(topic, key, value, message, route_of(message))
+    if random.random() < 0.3:
+        return Sent(topic, key, value[:-1], None, route_of(message))
+    return Sent(topic, key, random.choice((b"", b"garbage", value[:12], None, _FOREIGN[topic])), None, None)
+
+
+def _event(random: Random) -> Event:
+    payload: dict[str, Any] = {"order": f"o{random.randrange(3)}", "amount": random.choice((1, 3, 9, "much"))}
+    if random.random() < 0.5:
+        payload["coupon"] = random.choice((None, "c"))
+    if random.random() < 0.03:
+        payload["note"] = "x" * MESSAGE_BYTES_MAX
+    code = random.choice(("paid", "paid", "cancelled", "other"))
+    return Event(code, f"e{random.randrange(6)}", random.randrange(1000), None, payload)
+
+
+def _status(random: Random) -> TaskStatus:
+    return TaskStatus(
+        task=random.choice(("orders.ship", "orders.pack")),
+        status=random.choice(("running", "success", "failed")),
+        id=f"s{random.randrange(6)}",
+        invocation_id="i",
+        time_ms=random.randrange(1000),
+        attempt=random.randrange(1, 3),
+        arguments={"order": random.choice(("o1", "x1"))},
+    )
+
+
+def _result(random: Random) -> TaskResult:
+    kind, text = random.choice(("TimeoutError", "ValueError")), random.choice(("too late", "no"))
+    failure = Failure(kind, ("Exception",), text, final=random.random() < 0.7)
+    return TaskResult(
+        task=random.choice(("orders.ship", "orders.pack")),
+        outcome=random.choice((Success({"ok": True}), Success({"ok": False}), Success(None), failure, failure)),
+        id=f"r{random.randrange(6)}",
+        invocation_id="i",
+        time_ms=random.randrange(1000),
+        root="root",
+        depth=random.randrange(3),
+    )
+
+
+_TOPICS = Topics("triggers")
+_FOREIGN: Mapping[str, bytes] = {
+    _TOPICS.events: encode(TaskStatus("orders.ship", "failed", "s0", "i", 0)),
+    _TOPICS.task_status: encode(Event("paid", "e0", 0, None, {"order": "o1", "amount": 3})),
+    _TOPICS.task_results: encode(TaskStatus("orders.ship", "success", "s0", "i", 0)),
+}

@@ -1,0 +1,173 @@
+"""What must come out of a set of inputs, by the core alone: no batches, no codec, no claims store, no transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream_triggers.core.invocation import Decision, Invocation, Reason, TriggerRun
+from stream_triggers.core.message import Message, Participant, kind_of
+from stream_triggers.core.route import LeafGroup, MatchFailure, Plan, Route, RouteIndex
+from stream_triggers.core.step import invoke
+from stream_triggers.errors import EvaluationFailed
+from stream_triggers.runtime.log import TopicPartition
+from tests.simulation.material import Sent, plan_of
+
+
+class Input(NamedTuple):
+    """One message at its place in a partition."""
+
+    offset: int
+    sent: Sent
+    definitions: int
+    """Where the definitions topic ended that is in force for it."""
+
+
+class Letter(NamedTuple):
+    """What is compared of a dead letter: everything but the words and the instant."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    stage: str
+    trigger_id: str | None
+
+
+@dataclass(slots=True)
+class Expected:
+    """What one input partition must lead to, in the order of its messages."""
+
+    invocations: list[Invocation] = field(default_factory=list)
+    runs: list[TriggerRun] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    claims: set[str] = field(default_factory=set)
+
+
+class Definitions:
+    """The triggers in force when the definitions topic ended at an offset."""
+
+    def __init__(self, written: Sequence[tuple[str, bytes | None]]) -> None:
+        self._written = written
+        self._groups: dict[tuple[int, Route], LeafGroup | None] = {}
+        self._indexes: dict[int, RouteIndex] = {}
+
+    def listeners(self, route: Route, definitions: int) -> LeafGroup | None:
+        """Who could accept a message with this routing part."""
+        known = (definitions, route)
+        if known not in self._groups:
+            self._groups[known] = self._index(definitions).group(route)
+        return self._groups[known]
+
+    def _index(self, definitions: int) -> RouteIndex:
+        if definitions not in self._indexes:
+            newest = dict(self._written[:definitions])
+            plans = [plan_of(value) for value in newest.values() if value is not None]
+            self._indexes[definitions] = RouteIndex([each for each in plans if each is not None])
+        return self._indexes[definitions]
+
+
+def expect(partition: TopicPartition, inputs: Iterable[Input], definitions: Definitions) -> Expected:
+    """Judge the messages of one partition, one after the other."""
+    expected = Expected()
+    for each in inputs:
+        _judge(_Place(partition, each), definitions, expected)
+    return expected
+
+
+class _Place(NamedTuple):
+    partition: TopicPartition
+    input: Input
+
+    def letter(self, stage: str, trigger_id: str | None) -> Letter:
+        sent = self.input.sent
+        return Letter(*self.partition, self.input.offset, sent.key, sent.value, stage, trigger_id)
+
+    def decision(self, reason: Reason, plan: Plan, message: Message, run_id: str | None, detail: str) -> Decision:
+        return Decision(
+            reason=reason,
+            topic=self.partition.topic,
+            partition=self.partition.partition,
+            offset=self.input.offset,
+            time_ms=message.time_ms,
+            trigger_id=plan.trigger.id,
+            trigger_version=plan.version,
+            detail=detail,
+            run_id=run_id,
+            kind=kind_of(message),
+            id=message.id,
+        )
+
+
+def _judge(place: _Place, definitions: Definitions, expected: Expected) -> None:
+    sent = place.input.sent
+    if sent.route is None:
+        expected.letters.append(place.letter("decode", None))
+        return
+    group = definitions.listeners(sent.route, place.input.definitions)
+    if group is None:
+        return
+    message = sent.meaning
+    if message is None:
+        expected.letters.append(place.letter("decode", None))
+        return
+    matches, failures = group.match(message)
+    for failure in failures:
+        _fail(place, "filter_failed", "filter", failure, message, expected)
+    for owner, leaf in matches:
+        _fire(place, owner, leaf, message, expected)
+
+
+def _fire(place: _Place, owner: Plan, leaf: str, message: Message, expected: Expected) -> None:
+    run_id = owner.run_ids.of_one(kind_of(message), message.id).hex()
+    if run_id in expected.claims:
+        expected.decisions.append(place.decision("duplicate", owner, message, run_id, ""))
+        return
+    try:
+        invocation = invoke(owner, message)
+    except EvaluationFailed as error:
+        failure = MatchFailure(owner, leaf, error.message)
+        _fail(place, "arguments_failed", "arguments", failure, message, expected)
+        return
+    expected.claims.add(run_id)
+    expected.invocations.append(invocation)
+    expected.runs.append(_run(place, owner, leaf, message, invocation))
+
+
+def _run(place: _Place, owner: Plan, leaf: str, message: Message, invocation: Invocation) -> TriggerRun:
+    return TriggerRun(
+        trigger_id=owner.trigger.id,
+        trigger_version=owner.version,
+        epoch=owner.trigger.epoch,
+        task=owner.trigger.task,
+        run_id=invocation.run_id,
+        invocation_id=invocation.id,
+        time_ms=message.time_ms,
+        key=invocation.key,
+        participants=(
+            Participant(leaf, kind_of(message), message.id, *place.partition, place.input.offset, message.time_ms),
+        ),
+        root=invocation.root,
+        depth=invocation.depth,
+    )
+
+
+def _fail(
+    place: _Place, reason: Reason, stage: str, failure: MatchFailure, message: Message, expected: Expected
+) -> None:
+    detail = f"{failure.leaf}: {failure.error}"
+    expected.decisions.append(place.decision(reason, failure.plan, message, None, detail))
+    expected.letters.append(place.letter(stage, failure.plan.trigger.id))
+
+
+def in_force(noted: Mapping[int, int], offsets: Iterable[int]) -> Iterator[tuple[int, int | None]]:
+    """For each of the rising ``offsets``, the definitions noted last at or before it; None where there is no note."""
+    notes, current = iter(sorted(noted.items())), None
+    following = next(notes, None)
+    for offset in offsets:
+        while following is not None and following[0] <= offset:
+            current, following = following[1], next(notes, None)
+        yield offset, current

@@ -1,0 +1,237 @@
+"""The simulated world: a cluster, worker processes, authors and senders; and one schedule of what they do.
+
+A schedule is a number of turns drawn from a seed, in each of which one thing happens; afterwards all trouble ends,
+what was written is worked off, and everybody stops.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from stream_triggers.config import Config
+from stream_triggers.runtime.clock import ManualClock
+from stream_triggers.runtime.log import Outgoing, TopicPartition
+from stream_triggers.runtime.memory_log import Crashed, MemoryCluster, MemoryLog
+from stream_triggers.runtime.store import Changes
+from stream_triggers.runtime.topics import Topics, specs
+from tests.simulation.chance import Profile, RandomFaults, Turn, draw_profile
+from tests.simulation.checks import Checks
+from tests.simulation.disk import Disk
+from tests.simulation.material import MESSAGE_BYTES_MAX, REVISIONS, Sent, some_message
+from tests.simulation.process import FaultPoint, Process, ProgrammerError
+
+START_MS = 1_700_000_000_000
+HEARTBEAT_MS = 3000
+"""How often a client in the background tells the group that it lives: librdkafka's default."""
+
+DRAIN_TURNS_MAX = 3000
+"""Some hundred times what a healthy end of a schedule takes: more means that somebody is stuck."""
+
+_SHORT_MS = (0, 0, 0, 1, 10, 60, 250)
+_LONG_MS = (2000, 5200, 7000, 11_000, 35_000)
+
+
+class World:
+    """Everything there is, under one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.profile: Profile = draw_profile(self.random)
+        self.clock = ManualClock(START_MS)
+        self.faults = RandomFaults(self.random, self.profile.fault_chance)
+        self.cluster = MemoryCluster(self.clock, self.faults)
+        self.config = Config(
+            payload_bytes_max=MESSAGE_BYTES_MAX,
+            commit_interval_ms=self.profile.commit_interval_ms,
+            batch_records_max=self.profile.batch_records_max,
+        )
+        self.topics = Topics(self.config.application)
+        self.cluster.create_topics(
+            specs(self.topics, {}, claim_retention_ms=self.config.claim_retention_ms, partitions=self.profile.partitions)
+        )
+        self.sent: dict[TopicPartition, list[tuple[Sent, int]]] = {
+            TopicPartition(topic, number): [] for topic in self.topics.inputs for number in range(self.profile.partitions)
+        }
+        """What was written to each input partition, each with where the definitions topic ended at that moment."""
+        self.disks: dict[str, Disk] = {}
+        self.processes: list[Process] = []
+        self.is_healthy = False
+        self.checks = Checks(self)
+        self.started: dict[str, int] = {}
+        """The newest process of each slot."""
+
+    def run(self) -> None:
+        """The whole schedule, with all its checks; raises ``AssertionError`` when something is not as it must be."""
+        self._define(first=True)
+        for slot in range(self.profile.slots):
+            self._start(str(slot))
+        kinds, weights = list(self.profile.weights), list(self.profile.weights.values())
+        for _ in range(self.profile.turns):
+            self._take(self.random.choices(kinds, weights)[0])
+            self.clock.advance(self.random.choice(_SHORT_MS))
+            self.checks.after_turn()
+        self._heal()
+        self._drain()
+        self._stop_all()
+        self.checks.at_end()
+
+    # What processes meet
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def interrupts(self) -> bool:
+        return not self.is_healthy and self.random.random() < self.profile.interrupt_chance
+
+    def leaves_unanswered(self) -> bool:
+        return not self.is_healthy and self.random.random() < self.profile.unanswered_chance
+
+    def fails_at(self, point: FaultPoint) -> BaseException | None:
+        if self.is_healthy or self.random.random() >= self.profile.crash_chance:
+            return None
+        return self.random.choice((Crashed(f"at {point}"), ProgrammerError(f"at {point}")))
+
+    def watch(self, process: Process, changes: Changes) -> None:
+        self.checks.before_apply(process, changes)
+
+    # Turns
+
+    def _take(self, turn: Turn) -> None:
+        match turn:
+            case "run":
+                self._run_one()
+            case "write":
+                self._write()
+            case "define":
+                self._define()
+            case "away":
+                for process in self._some_running():
+                    process.away_until_ms = self.now_ms() + self.random.choice(_LONG_MS)
+            case "machine away":
+                self.clock.advance(self.random.choice(_LONG_MS))
+            case "kill":
+                for process in self._some_running():
+                    self._kill(process)
+            case "stop":
+                for process in self._some_running():
+                    process.ask_to_stop()
+            case "start":
+                self._start(str(self.random.randrange(self.profile.slots)))
+            case "late":
+                self.cluster.deliver_late()
+            case "wait":
+                self._pass_time(self.random.choice(_SHORT_MS))
+            case "wait long":
+                self._pass_time(self.random.choice(_LONG_MS))
+
+    def _run_one(self) -> None:
+        able = [process for process in self.processes if process.can_run(self.now_ms())]
+        if able:
+            self._go_on(self.random.choice(able))
+
+    def _go_on(self, process: Process) -> None:
+        process.go_on()
+        if not process.is_running:
+            self._bury(process)
+
+    def _write(self) -> None:
+        for _ in range(self.random.randrange(1, 5)):
+            sent = some_message(self.random, self.topics)
+            before = {tp: len(entries) for tp, entries in self._entries(sent.topic).items()}
+            self.cluster.write(sent.topic, [Outgoing(key=sent.key, value=sent.value)])
+            definitions = self._definitions_end()
+            for tp, entries in self._entries(sent.topic).items():
+                if len(entries) > before[tp]:
+                    self.sent[tp].append((sent, definitions))
+
+    def _define(self, *, first: bool = False) -> None:
+        for _ in range(self.random.randrange(1, 5 if first else 3)):
+            revision = self.random.choice(REVISIONS)
+            record = Outgoing(key=revision.trigger_id.encode(), value=revision.value)
+            self.cluster.write(self.topics.trigger_definitions, [record])
+
+    def _start(self, slot: str) -> None:
+        """Start a process, also where one runs: as a supervisor does that took the first for dead."""
+        disk = self.disks.get(slot)
+        if disk is None or self.random.random() < self.profile.disk_lost_chance:
+            disk = self.disks[slot] = Disk()
+        inner = MemoryLog(
+            self.cluster,
+            slot,
+            group_id=self.config.application,
+            static=self.profile.are_static,
+            session_timeout_ms=self.profile.session_timeout_ms,
+        )
+        number = self.started[slot] = max(self.started.values(), default=0) + 1
+        self.processes.append(Process(number, inner, disk, self.config, self, self.profile.read_max))
+
+    def _kill(self, process: Process) -> None:
+        process.kill()
+        self._bury(process)
+        if self.random.random() < 0.3 and not process.disk.is_open:
+            process.disk.lose_newest(self.random.randrange(4))
+
+    def _bury(self, process: Process) -> None:
+        self.processes.remove(process)
+        self.checks.after_end(process)
+
+    def _some_running(self) -> list[Process]:
+        return [self.random.choice(self.processes)] if self.processes else []
+
+    def _pass_time(self, ms: int) -> None:
+        """Let time pass; whoever is not away stays in its group meanwhile."""
+        while ms > 0:
+            step = min(ms, HEARTBEAT_MS)
+            self.clock.advance(step)
+            ms -= step
+            for process in self.processes:
+                if process.away_until_ms <= self.now_ms():
+                    process.heartbeat()
+
+    # The end
+
+    def _heal(self) -> None:
+        self.is_healthy = True
+        self.faults.chance = 0
+        self.cluster.deliver_late()
+        for process in self.processes:
+            process.away_until_ms = 0
+        if not self.processes:
+            self._start("0")
+
+    def _drain(self) -> None:
+        """Work off what was written; a slot whose last process ended by itself gets another, as by a supervisor."""
+        for _ in range(DRAIN_TURNS_MAX):
+            if self.checks.is_drained():
+                return
+            if not self.processes:
+                self._start("0")
+            for process in list(self.processes):
+                if process.can_run(self.now_ms()):
+                    self._go_on(process)
+            self._pass_time(50)
+            self.checks.after_turn()
+        raise AssertionError(f"not worked off: {self.checks.backlog()}; running: {self.processes}")
+
+    def _stop_all(self) -> None:
+        for process in self.processes:
+            process.ask_to_stop()
+        for _ in range(DRAIN_TURNS_MAX):
+            if not self.processes:
+                return
+            for process in list(self.processes):
+                if process.can_run(self.now_ms()):
+                    self._go_on(process)
+            self._pass_time(50)
+        raise AssertionError(f"do not stop: {self.processes}")
+
+    def _entries(self, topic: str) -> dict[TopicPartition, list[object]]:
+        return {partition.name: partition.entries for partition in self.cluster.topic(topic).partitions}  # type: ignore[misc]
+
+    def _definitions_end(self) -> int:
+        return self.cluster.partition(TopicPartition(self.topics.trigger_definitions, 0)).end
+
+
+def simulate(seed: int) -> None:
+    """Run the schedule of ``seed``."""
+    World(seed).run()
