@@ -17,9 +17,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from bench import report
+from bench.broker import broker
 from bench.programs import build_kafka_streams
 from bench.scenarios import SCENARIOS, Bench
-from stream_triggers.broker import temporary
 
 EVENTS, EVENTS_QUICK = 2_000_000, 200_000
 ROUNDS, ROUNDS_QUICK = 3, 1
@@ -64,7 +64,7 @@ def main(
         raise typer.BadParameter(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     count = events or (EVENTS_QUICK if quick else EVENTS)
     results = report.environment(shlex.join(["python", "-m", "bench", *sys.argv[1:]]))
-    with _broker(bootstrap_servers) as servers, _progress() as tell:
+    with broker(bootstrap_servers) as servers, _progress() as tell:
         tell("building the Kafka Streams program")
         bench = Bench(
             bootstrap_servers=servers,
@@ -85,15 +85,6 @@ def main(
         sys.stdout.write(json.dumps(results, indent=1) + "\n")
     else:
         _show(results, path)
-
-
-@contextmanager
-def _broker(bootstrap_servers: str | None) -> Iterator[str]:
-    if bootstrap_servers is not None:
-        yield bootstrap_servers
-        return
-    with temporary() as broker:
-        yield broker.bootstrap_servers
 
 
 @contextmanager

@@ -64,7 +64,12 @@ def count(bootstrap_servers: str, name: str, application: str, messages: int, sl
 def serve(bootstrap_servers: str, name: str, application: str) -> None:
     """Work until standard input ends."""
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     with worker(Work(bootstrap_servers, name, application), "0") as engine:
         engine.run(stop)
 

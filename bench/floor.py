@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import typer
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -33,7 +34,7 @@ def main(bootstrap_servers: str, name: str, application: str, messages: int, for
     while meter.messages < messages:
         if not meter.messages:
             meter.start()
-        batch = consumer.consume(BATCH, 0) or consumer.consume(1, WAIT_S)
+        batch: list[Any] = consumer.consume(BATCH, 0) or consumer.consume(1, WAIT_S)
         if not batch:
             continue
         if not offsets:

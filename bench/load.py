@@ -26,6 +26,9 @@ CODES = ("order.paid", "page.viewed")
 CURRENCY = "EUR"
 TASK = "ship"
 
+EVENTS_PER_MS = 100
+"""What a busy installation sends; instants repeat, and are not all the same."""
+
 _SEND_BATCH = 1000
 _SEND_TIMEOUT_S = 120.0
 
@@ -113,9 +116,10 @@ class Work:
 
 
 def events(count: int, *, firing: bool) -> Iterator[Outgoing]:
-    """About 130 bytes each, keyed by order."""
-    now_ms = time.time_ns() // 1_000_000
+    """About 140 bytes each, keyed by order; a hundred of them happen in one millisecond."""
+    start_ms = time.time_ns() // 1_000_000
     for n in range(count):
         code = CODES[n % 2] if firing else CODES[1]
         payload = {"order": f"order-{n}", "customer": f"customer-{n % 1000}", "currency": CURRENCY, "total": n % 500}
-        yield {"value": encode(Event(code, f"event-{n}", now_ms, f"order-{n}", payload)), "key": b"order-%d" % n}
+        event = Event(code, f"event-{n}", start_ms + n // EVENTS_PER_MS, f"order-{n}", payload)
+        yield {"value": encode(event), "key": b"order-%d" % n}

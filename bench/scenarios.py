@@ -76,7 +76,7 @@ def summary(rounds: list[Measurement]) -> dict[str, Any]:
 def ratio(of: Mapping[str, Any], to: Mapping[str, Any], what: str) -> float:
     """The median over the rounds of how many times ``to``'s ``what`` is in ``of``'s."""
     pairs = zip(of["rounds"], to["rounds"], strict=True)
-    return median(one[what] / other[what] for one, other in pairs)
+    return float(median(one[what] / other[what] for one, other in pairs))
 
 
 def throughput(bench: Bench) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def unmatched(bench: Bench) -> dict[str, Any]:
 
 def partitions(bench: Bench) -> dict[str, Any]:
     """The same with few and with many partitions: a transaction costs a request for each that it touches."""
-    measured = {}
+    measured: dict[str, Any] = {}
     for n in PARTITION_COUNTS:
         work = bench.work(f"partitions-{n}", events=bench.events_aside, partitions=n)
         measured |= bench.alternate({str(n): work}, lambda _, each: programs.engine(each, bench.events_aside), n)
@@ -129,7 +129,7 @@ def partitions(bench: Bench) -> dict[str, Any]:
 
 
 def workers(bench: Bench) -> dict[str, Any]:
-    """Workers that share the input, measured while all of them have some."""
+    """Workers that share the input, in the second half of the time in which all of them have some."""
     work = bench.work("workers", events=bench.events)
     measured: dict[str, Any] = {}
     for n in WORKER_COUNTS:
@@ -137,6 +137,7 @@ def workers(bench: Bench) -> dict[str, Any]:
         results = programs.engines(work.round(n), bench.events, n)
         start = max(each["timeline"][0][0] for each in results)
         end = min(each["timeline"][-1][0] for each in results)
+        start += (end - start) / 2  # by then the change of ownership is over
         done = sum(_done(each, end) - _done(each, start) for each in results)
         measured[str(n)] = {"events_per_s": done / (end - start), "seconds": end - start, "messages": done}
     return measured

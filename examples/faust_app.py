@@ -6,7 +6,7 @@ Start a broker and the engine, store the trigger, then run this:
     stream-triggers topics create
     stream-triggers apply examples/faust_triggers.yaml
     stream-triggers run &
-    faust -A faust_app worker --without-web          (in this directory)
+    faust --workdir examples -A faust_app worker --without-web
 
 and write an order, one JSON object a line, to the topic ``orders``: {"id": "7", "total": 120}.
 

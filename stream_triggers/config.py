@@ -6,7 +6,7 @@ Rules:
 3. An unknown key is an error that names the nearest known one; nothing is ignored.
 4. The fields of ``Config`` are the only table of settings: ``SETTINGS``, the options of the command line, the
    output of ``stream-triggers config`` and the table in the README all come from them.
-5. Nothing else in the package reads the environment or a configuration file.
+5. Settings are read from the environment and from a file here, and nowhere else.
 """
 
 from __future__ import annotations

@@ -10,28 +10,26 @@ Rules:
    inputs asks for it. *wrong*: fired, with other content than the definition gives. *unrecorded*: fired, no run record.
 2. What workers have fired since the committed positions were taken is known by its run record's position, and left out.
 3. A message that a definition could not handle must have no invocation; it is counted as failed.
+4. A run id is judged once for each input partition its messages came in: each has claims of its own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
-
-import orjson
 
 from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Message, Position, TaskResult, TaskStatus
-from stream_triggers.core.record import Definition
-from stream_triggers.core.route import LeafGroup, Plan, Route, RouteIndex, plan, route_of
+from stream_triggers.core.route import LeafGroup, Plan, Route, RouteIndex, route_of
 from stream_triggers.core.step import invoke
-from stream_triggers.core.trigger import parse_trigger, require_supported
-from stream_triggers.errors import EvaluationFailed, InvalidMessage, InvalidTrigger
+from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.definitions import UNUSABLE, read_definition
 from stream_triggers.runtime.lag import committed_offsets, partitions_of
 from stream_triggers.runtime.log import Log, Record, TopicPartition
 from stream_triggers.runtime.reading import read_all, read_between
@@ -78,11 +76,22 @@ class Report:
 
 
 class _Expected(NamedTuple):
-    """What a run id must have led to."""
+    """What a run id must have led to, because of one input partition."""
 
-    times: int
     invocation: Invocation
     cause: Position
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one run id."""
+
+    expected: list[_Expected] = field(default_factory=list)
+    missing: list[_Expected] = field(default_factory=list)
+    """Those of ``expected`` for which no invocation has been found yet."""
+    fired: int = 0
+    later: int = 0
+    """How often it was recorded for messages after the committed positions."""
 
 
 def verify(
@@ -90,20 +99,20 @@ def verify(
 ) -> Report:
     """Judge everything that ``config.application`` has committed so far; may run beside live workers."""
     topics = Topics(config.application, config.topic_prefix)
-    return _Verification(cluster, topics, functions, progress).run()
+    return _Verification(cluster, config, topics, functions, progress).run()
 
 
 class _Verification:
-    def __init__(self, cluster: Log, topics: Topics, functions: Functions, progress: Progress) -> None:
+    def __init__(self, cluster: Log, config: Config, topics: Topics, functions: Functions, progress: Progress) -> None:
         self._cluster = cluster
+        self._message_bytes_max = config.payload_bytes_max
         self._topics = topics
         self._progress = progress
         self._history = History(cluster, topics, functions)
+        self._kinds = {topics.events: Event, topics.task_status: TaskStatus, topics.task_results: TaskResult}
         self._report = Report()
-        self._expected: dict[str, _Expected] = {}
-        self._recorded: set[str] = set()
-        self._later: set[str] = set()
-        self._fired: Counter[str] = Counter()
+        self._runs: dict[str, _Run] = defaultdict(_Run)
+        self._recorded: set[tuple[str, str, int]] = set()
 
     def run(self) -> Report:
         committed = committed_offsets(self._cluster, partitions_of(self._cluster, self._topics.inputs))
@@ -123,8 +132,10 @@ class _Verification:
             match decode(record.value() or b""):
                 case TriggerRun() as run:
                     last = run.participants[-1]
-                    is_later = last.offset >= committed[TopicPartition(last.topic, last.partition)]
-                    (self._later if is_later else self._recorded).add(run.run_id)
+                    if last.offset < committed[TopicPartition(last.topic, last.partition)]:
+                        self._recorded.add((run.run_id, last.topic, last.partition))
+                    else:
+                        self._runs[run.run_id].later += 1
                 case Decision(reason="definitions_changed") as decision:
                     self._history.note(decision)
 
@@ -133,12 +144,15 @@ class _Verification:
         batches = read_between(self._cluster, starts, committed)
         for record in self._records("inputs", batches):
             self._report.messages += 1
+            value = record.value() or b""
             try:
-                message = decode(record.value() or b"")
+                message = decode(value, (self._kinds[record.topic()],))
             except InvalidMessage:
                 self._report.rejected += 1
                 continue
-            if isinstance(message, Event | TaskStatus | TaskResult):
+            if len(value) > self._message_bytes_max:
+                self._report.rejected += 1
+            else:
                 self._expect(message, Position(record.topic(), record.partition(), record.offset()))
 
     def _expect(self, message: Message, position: Position) -> None:
@@ -153,39 +167,44 @@ class _Verification:
             except EvaluationFailed:
                 self._report.failed += 1
                 continue
-            before = self._expected.get(invocation.run_id)
-            if before is None:
-                self._expected[invocation.run_id] = _Expected(1, invocation, position)
-            elif (before.cause.topic, before.cause.partition) == (position.topic, position.partition):
+            run = self._runs[invocation.run_id]
+            if any(_partition(before.cause) == _partition(position) for before in run.expected):
                 self._report.repeated += 1
-            else:  # a repeat under another key, in a partition with claims of its own
-                self._expected[invocation.run_id] = before._replace(times=before.times + 1)
+            else:
+                run.expected.append(_Expected(invocation, position))
+                run.missing.append(run.expected[-1])
+                self._report.expected += 1
 
     def _read_invocations(self, ends: Mapping[TopicPartition, int]) -> None:
         batches = read_between(self._cluster, self._cluster.start_offsets(ends), ends)
         for record in self._records(self._topics.invocations, batches):
             invocation = decode(record.value() or b"")
             assert isinstance(invocation, Invocation)
-            if invocation.run_id not in self._later:
-                self._judge(invocation)
+            self._judge(invocation, self._runs[invocation.run_id])
 
-    def _judge(self, invocation: Invocation) -> None:
+    def _judge(self, invocation: Invocation, run: _Run) -> None:
+        """Find who asks for ``invocation``: a message for exactly this, a later one, or a message for another."""
+        exact = next((each for each in run.missing if each.invocation == invocation), None)
+        if exact is None and run.later:
+            run.later -= 1
+            return
         self._report.invocations += 1
-        self._fired[invocation.run_id] += 1
-        expected = self._expected.get(invocation.run_id)
-        if expected is None:
+        run.fired += 1
+        if exact is not None:
+            run.missing.remove(exact)
+            if (invocation.run_id, *_partition(exact.cause)) not in self._recorded:
+                self._find("unrecorded", invocation, exact.cause, "it has no run record")
+        elif run.missing:
+            other = run.missing.pop(0)
+            self._find("wrong", invocation, other.cause, _difference(invocation, other.invocation))
+        elif run.expected:
+            self._find("duplicated", invocation, run.expected[0].cause, f"fired {run.fired} times")
+        else:
             self._find("unexpected", invocation, None, "no message asks for it")
-        elif self._fired[invocation.run_id] > expected.times:
-            self._find("duplicated", invocation, expected.cause, f"fired {self._fired[invocation.run_id]} times")
-        elif invocation != expected.invocation:
-            self._find("wrong", invocation, expected.cause, _difference(invocation, expected.invocation))
-        elif invocation.run_id not in self._recorded:
-            self._find("unrecorded", invocation, expected.cause, "it has no run record")
 
     def _find_missing(self) -> None:
-        self._report.expected = sum(expected.times for expected in self._expected.values())
-        for run_id, expected in self._expected.items():
-            for _ in range(expected.times - self._fired[run_id]):
+        for run in self._runs.values():
+            for expected in run.missing:
                 self._find("lost", expected.invocation, expected.cause, "there is no invocation")
 
     def _find(self, fault: Fault, invocation: Invocation, cause: Position | None, detail: str) -> None:
@@ -203,7 +222,7 @@ class History:
     def __init__(self, cluster: Log, topics: Topics, functions: Functions) -> None:
         self._functions = functions
         self._versions = [
-            (record.offset(), (record.key() or b"").decode(), record.value())
+            (record.offset(), (record.key() or b"").decode(errors="replace"), record.value())
             for batch in read_all(cluster, partitions_of(cluster, [topics.trigger_definitions]))
             for record in batch
         ]
@@ -234,13 +253,13 @@ class History:
     def _plan(self, trigger_id: str, value: bytes) -> Plan | None:
         """The trigger, None where workers have quarantined the definition, too."""
         try:
-            definition = decode(value)
-            assert isinstance(definition, Definition)
-            trigger = parse_trigger(orjson.loads(definition.definition), trigger_id)
-            require_supported(trigger)
-            return plan(trigger, self._functions)
-        except (InvalidMessage, InvalidTrigger):
+            return read_definition(trigger_id, value, self._functions)
+        except UNUSABLE:
             return None
+
+
+def _partition(position: Position) -> TopicPartition:
+    return TopicPartition(position.topic, position.partition)
 
 
 def _difference(found: Invocation, expected: Invocation) -> str:

@@ -7,6 +7,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -23,12 +25,12 @@ from stream_triggers.consumer import (
 )
 from stream_triggers.core.message import Failure, Success, TaskResult, TaskStatus
 from stream_triggers.core.record import DeadLetter
-from stream_triggers.errors import Fenced, Misconfigured, UnknownTask
+from stream_triggers.errors import Fenced, Misconfigured, Unavailable, UnknownTask
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicPartition
-from stream_triggers.runtime.memory_log import Crashed, Fault, MemoryCluster, MemoryLog
+from stream_triggers.runtime.memory_log import Crashed, Fault, Faults, MemoryCluster, MemoryLog, MemoryProducer
 from stream_triggers.runtime.reading import read_all
 from stream_triggers.runtime.topics import Topics, specs
 
@@ -58,9 +60,9 @@ def invocation(number: int = 1, task: str = "billing.invoice", **changes) -> Inv
 class Bed:
     """A cluster with its topics, and workers on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults | None = None) -> None:
         self.clock = ManualClock(NOW_MS)
-        self.cluster = MemoryCluster(self.clock)
+        self.cluster = MemoryCluster(self.clock, faults)
         self.cluster.create_topics(specs(TOPICS, {}, claim_retention_ms=CONFIG.claim_retention_ms))
 
     def send(self, *invocations: Invocation, partition: int = 0) -> None:
@@ -70,8 +72,11 @@ class Bed:
     def log(self, slot: str = "0") -> MemoryLog:
         return MemoryLog(self.cluster, slot, group_id=GROUP)
 
-    def worker(self, app: TaskApp, slot: str = "0", unknown: Unknown = "stop") -> TaskWorker:
-        worker = TaskWorker(app, self.log(slot), self.clock, CONFIG, unknown=unknown)
+    def worker(
+        self, app: TaskApp, slot: str = "0", unknown: Unknown = "stop", log: MemoryLog | None = None, **settings
+    ) -> TaskWorker:
+        config = replace(CONFIG, **settings)
+        worker = TaskWorker(app, log or self.log(slot), self.clock, config, unknown=unknown)
         worker.start()
         return worker
 
@@ -113,6 +118,16 @@ def recording(calls: list[int]) -> TaskApp:
         calls.append(order)
 
     return app_of(bill)
+
+
+def stopping_after(bed: Bed, polls: int) -> threading.Event:
+    """A request to stop that is made after so many polls."""
+
+    class Stop(threading.Event):
+        def is_set(self) -> bool:
+            return bed.cluster.faults.calls["poll", "0"] >= polls
+
+    return Stop()
 
 
 def outcome_of(bed: Bed, function: Callable, **changes):
@@ -334,6 +349,12 @@ def test_an_unknown_task_is_skipped_where_that_is_wanted(bed):
     assert bed.committed() == 3
 
 
+def test_a_task_that_was_skipped_is_not_read_again(bed):
+    bed.send(invocation(task="mail.send"))
+    bed.drain(bed.worker(recording([]), unknown="skip"))
+    assert bed.committed() == 1
+
+
 def test_interrupts_are_not_the_functions_failure(bed):
     def bill(order):
         raise KeyboardInterrupt
@@ -410,6 +431,89 @@ def test_a_commit_that_is_refused_for_good_reads_the_input_again(bed):
     assert bed.reported() == ["inv-1"]
 
 
+def test_records_read_before_going_back_are_dropped_not_taken_out_of_turn(bed):
+    runs = []
+    bed.send(invocation(1))
+    worker = bed.worker(recording(runs))
+    bed.drain(worker)
+    bed.send(invocation(2), invocation(3))
+    for _ in range(3):
+        bed.cluster.faults.plan("commit", Fault.ABORTABLE)
+    bed.cluster.faults.plan("committed", Fault.RETRIABLE)
+    assert worker.run_once(0.0)
+    bed.clock.advance(100)
+    bed.drain(worker)
+    assert runs == [1, 2, 2, 3]
+    assert bed.reported() == ["inv-1", "inv-2", "inv-3"]
+
+
+def test_an_invocation_that_was_read_when_kafka_went_away_is_not_lost(bed):
+    runs = []
+    bed.send(invocation(1), invocation(2))
+    bed.cluster.faults.plan("commit", Fault.RETRIABLE)
+    worker = bed.worker(recording(runs))
+    with pytest.raises(Unavailable):
+        bed.drain(worker)
+    bed.drain(worker)
+    assert runs == [1, 2]
+
+
+def test_what_is_offered_again_is_what_was_made(bed):
+    class Consuming(MemoryProducer):
+        """A producer that uses up what it is given, as it may."""
+
+        def produce(self, topic, records):
+            super().produce(topic, records)
+            for record in records:
+                record.clear()
+
+    class Log(MemoryLog):
+        def producer(self):
+            made = super().producer()
+            made.__class__ = Consuming
+            return made
+
+    bed.send(invocation(1))
+    bed.cluster.faults.plan("commit", Fault.ABORTABLE, nth=2)
+    bed.drain(bed.worker(recording([]), log=Log(bed.cluster, group_id=GROUP)))
+    assert bed.reported() == ["inv-1"]
+
+
+def test_a_fenced_producer_is_not_replaced_at_once(bed):
+    bed.send(invocation(1))
+    bed.cluster.faults.plan("commit", Fault.FATAL, nth=2)
+    worker = bed.worker(recording([]))
+    bed.drain(worker)
+    opened = bed.cluster.faults.calls["open", "0"]
+    bed.clock.advance(4_900)
+    bed.drain(worker)
+    assert (bed.cluster.faults.calls["open", "0"], bed.reported()) == (opened, [])
+    bed.clock.advance(200)
+    bed.drain(worker)
+    assert (bed.cluster.faults.calls["open", "0"], bed.reported()) == (opened + 1, ["inv-1"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [({"batch_records_max": 2}, None), ({"overlay_bytes_max": 1024 * 1024}, "x" * 600_000)]
+)
+def test_what_is_done_is_committed_when_it_is_much(bed, limit, value):
+    seen = []
+    bed.send(*[invocation(number) for number in range(1, 7)])
+    bed.drain(bed.worker(app_of(lambda order: seen.append(len(bed.results())) or value), **limit))
+    assert seen == [0, 0, 2, 2, 4, 4]
+
+
+def test_records_that_were_deleted_before_they_were_read_are_told(bed, caplog):
+    runs = []
+    bed.send(invocation(1))
+    bed.drain(bed.worker(recording(runs)))
+    bed.send(invocation(2), invocation(3))
+    bed.cluster.trim(TopicPartition(TOPICS.invocations, 0), 2)
+    bed.drain(bed.worker(recording(runs)))
+    assert runs == [1, 3]
+    assert "records deleted unread" in caplog.messages
+
+
 def test_a_second_worker_takes_over_partitions_without_repeating(bed):
     runs = []
     app = recording(runs)
@@ -440,6 +544,49 @@ def test_a_worker_that_was_paused_beyond_its_session_reports_nothing_of_what_it_
     bed.send(invocation(1), invocation(2))
     bed.drain(bed.worker(app))
     assert bed.reported() == ["inv-1", "inv-2"]
+
+
+class Chance(Faults):
+    """Faults drawn from a seed, until they are used up."""
+
+    def __init__(self, seed: int, left: int) -> None:
+        super().__init__()
+        self.random = Random(seed)
+        self.left = left
+
+    def take(self, point, slot):
+        self.calls[point, slot] += 1
+        if self.left and self.random.random() < 0.1:
+            self.left -= 1
+            return self.random.choice(list(Fault))
+        return None
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_whatever_goes_wrong_every_invocation_is_reported_once(seed):
+    faults = Chance(seed, left=12)
+    bed = Bed(faults)
+    runs: list[int] = []
+    for number in range(1, 41):
+        bed.send(invocation(number), partition=number % 4)
+    workers: dict[str, TaskWorker] = {}
+    for _ in range(1_000):
+        slot = faults.random.choice("01")
+        try:
+            if slot not in workers:
+                workers[slot] = bed.worker(recording(runs), slot)
+            workers[slot].run_once(0.0)
+        except Unavailable:
+            bed.clock.advance(500)
+        except (Crashed, Fenced):
+            workers.pop(slot, None)
+        if faults.random.random() < 0.02:
+            bed.clock.advance(faults.random.choice([150, 5_100, 11_000]))
+            bed.cluster.deliver_late()
+        if len(bed.results()) == 40 and not faults.left:
+            break
+    assert bed.reported() == sorted(f"inv-{number}" for number in range(1, 41))
+    assert set(runs) == set(range(1, 41))
 
 
 def test_a_second_process_with_the_same_slot_fences_the_first(bed):
@@ -488,21 +635,11 @@ def test_the_invocation_an_iterator_was_left_at_comes_again(bed):
 
 def test_an_iterator_may_begin_after_what_is_there_and_then_misses_nothing(bed):
     bed.send(invocation(1))
-    stop = threading.Event()
-    first = bed.log()
-    taken = iterate(first, bed.clock, CONFIG, stop, from_start=False)
-    watcher = threading.Event()
-
-    def wait_until_joined() -> None:
-        # The position is committed before anything is read, so that what comes while nobody runs is not skipped.
-        intake_ran = next(taken, None)
-        assert intake_ran is None or intake_ran.id == "inv-2"
-        watcher.set()
-
-    bed.send(invocation(2), partition=1)
-    stop.set()
-    wait_until_joined()
-    assert watcher.is_set()
+    first = iterate(bed.log(), bed.clock, CONFIG, stopping_after(bed, polls=4), from_start=False)
+    assert list(first) == []
+    bed.send(invocation(2))
+    second = iterate(bed.log(), bed.clock, CONFIG, threading.Event(), from_start=False)
+    assert next(second).id == "inv-2"
 
 
 def test_load_app_finds_the_app_of_a_module(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_triggers.client.definitions import validated
 from stream_triggers.config import Config
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Event, Failure, Success, TaskResult, TaskStatus
@@ -21,6 +22,7 @@ from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicPartition, TopicSpec
 from stream_triggers.runtime.reading import read_all
+from stream_triggers.trigger_file import load_triggers
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WAIT_S = 90.0
@@ -98,6 +100,12 @@ from stream_triggers.faust import emit_event
 asyncio.run(emit_event(faust.App("x", broker="kafka://localhost:1"), "order.paid"))
 """
     assert "hint: pass event_id" in said(program)
+
+
+def test_the_triggers_of_the_example_are_fit_to_run():
+    assert [trigger.id for trigger in validated(load_triggers(EXAMPLES / "faust_triggers.yaml"))] == [
+        "ship-large-order"
+    ]
 
 
 class Shop:

@@ -14,8 +14,9 @@ Rules of this package:
 
 Modules, lowest first: ``pins`` (the lock file), ``process`` (ids, signals, file locks), ``java`` (which Java),
 ``jars`` (the cache and its download), ``settings`` (server.properties), ``data`` (the data directory and the state
-file), ``ready`` (does it answer), ``classes`` (the JVM's class archive), ``launch`` (format, spawn, wait), ``keeper``
-(ends a temporary broker), ``server`` (the functions below). ``lock`` makes the lock file of another Kafka version.
+file), ``classes`` (the JVM's class archive), ``jvm`` (its flags), ``ready`` (does it answer), ``keeper`` (ends what
+must not outlive its caller), ``fencing`` (what a crash leaves in Kafka's metadata), ``launch`` (one start),
+``server`` (the functions below). ``lock`` makes the lock file of another Kafka version.
 """
 
 from stream_triggers.broker.server import Broker, Status, start, status, stop, temporary, wipe

@@ -11,77 +11,28 @@ import base64
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from stream_triggers.broker import classes, jars, pins, process, ready, settings
+from stream_triggers.broker import classes, fencing, pins, process, ready, settings
 from stream_triggers.broker.data import DataDir, State
-from stream_triggers.broker.java import Java, find
+from stream_triggers.broker.jvm import Launcher
+from stream_triggers.broker.keeper import keep
 from stream_triggers.errors import Misconfigured, Unavailable
 
-_FORMAT_S = 60.0
+_HELPER_S = 60.0
+_POLL_S = 0.02
 _TAIL_LINES = 15
 # Below the range from which systems take ports for outgoing connections, so that a client which keeps calling a dead
 # broker cannot be given the broker's own port, and a restart finds it free.
 _PORTS = range(20_000, 32_000)
 
-# Measured on two cores (3 million records): the C1 compiler alone serves as many records for half the CPU, and starts
-# faster; the serial collector needs a third less memory than G1 and parallel, at the same speed.
-_JVM = (
-    "-Xms128m",
-    "-Xmx768m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:-UsePerfData",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-XX:+ErrorFileToStdout",
-    "-Xlog:disable",
-    "-Xlog:all=error:stderr",
-    "-Djava.awt.headless=true",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
-    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.NetworkClient=error",
-)
-_JVM_24 = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")  # what they warn of otherwise
-
 
 class PortTaken(Misconfigured):
     """Another process has taken one of the broker's ports since they were chosen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launcher:
-    """What it takes to run a class of Kafka for one data directory."""
-
-    data: DataDir
-    java: Java
-    spawn: process.Spawn
-    fixed: tuple[str, ...]  # the JVM's arguments that a class archive depends on
-    archive: Path
-
-    @property
-    def class_list(self) -> Path:
-        return self.data.temporary / "classes.list"
-
-    def run(self, main: str, *arguments: str) -> int:
-        """Start a class in the background, its output going to the broker's log."""
-        own = [f"-Djava.io.tmpdir={self.data.temporary}"]  # native libraries are unpacked here
-        if not self.archive.exists():
-            own.append(f"-XX:DumpLoadedClassList={self.class_list}")
-        elif self.archive.stat().st_size:
-            own.append(f"-XX:SharedArchiveFile={self.archive}")
-        command = [str(self.java.executable), *own, *self.fixed, main, *arguments]
-        return self.spawn(command, self.java.environment(), self.data.log)
-
-
-def prepare(data: DataDir, spawn: process.Spawn, *, progress: bool) -> Launcher:
-    """Find Java and the jars."""
-    java = find()
-    class_path = ":".join(str(jar) for jar in jars.ensure(progress=progress))
-    fixed = (*_JVM, *(_JVM_24 if java.major >= 24 else ()), "-cp", class_path)
-    return Launcher(data, java, spawn, fixed, classes.archive_path(jars.cache_dir(), java))
 
 
 def launch(launcher: Launcher, *, port: int, properties: Mapping[str, str], timeout_s: float) -> State:
@@ -96,6 +47,8 @@ def launch(launcher: Launcher, *, port: int, properties: Mapping[str, str], time
     _lay_out(data)
     if not data.formatted():
         _format(launcher, port, properties)
+    elif fencing.needed(data):
+        _fence(launcher)
     _write_settings(data, data.kafka, port, properties)
     pid = launcher.run("kafka.Kafka", str(data.settings))
     born = process.birth(pid) or ""
@@ -153,16 +106,47 @@ def _format(launcher: Launcher, port: int, properties: Mapping[str, str]) -> Non
     shutil.rmtree(data.unformatted, ignore_errors=True)
     _write_settings(data, data.unformatted, port, properties)
     tool = ("kafka.tools.StorageTool", "format", "--standalone", "-t", _random_cluster_id(), "-c", str(data.settings))
-    pid = launcher.run(*tool)
-    born = process.birth(pid) or ""
-    try:
-        if not process.wait_gone(pid, born, _FORMAT_S):
-            raise _not_started(data, f"its storage was not formatted within {_FORMAT_S:g} s", ended=False)
-    finally:
-        process.end(pid, born, timeout_s=0)
+    with _helper(launcher, *tool) as ended:
+        while not ended():
+            time.sleep(_POLL_S)
     if not (data.unformatted / "meta.properties").is_file():
         raise _not_started(data, "its storage could not be formatted", ended=True)
     data.unformatted.rename(data.kafka)
+
+
+def _fence(launcher: Launcher) -> None:
+    """See ``fencing``."""
+    data = launcher.data
+    data.settings.write_text(settings.render_controller(log_dir=data.kafka, controller_port=free_port(None)))
+    with _helper(launcher, "kafka.Kafka", str(data.settings), options=(fencing.CONTROLLER_LOG,)) as ended:
+        while not fencing.fenced(data.log.read_text(errors="replace")):
+            if ended():
+                raise _not_started(data, "its last session could not be ended", ended=True)
+            time.sleep(_POLL_S)
+
+
+@contextmanager
+def _helper(
+    launcher: Launcher, main: str, *arguments: str, options: tuple[str, ...] = ()
+) -> Iterator[Callable[[], bool]]:
+    """Run a class that ends with the block, or with the caller; tells whether it has ended.
+
+    Raises:
+        Unavailable: it ran for too long.
+
+    """
+    deadline = time.monotonic() + _HELPER_S
+    with keep() as keeper:
+        pid = replace(launcher, spawn=keeper.spawn).run(main, *arguments, options=options)
+        born = process.birth(pid) or ""
+
+        def ended() -> bool:
+            if time.monotonic() > deadline:
+                raise _not_started(launcher.data, f"{main} did not end within {_HELPER_S:g} s", ended=False)
+            return not process.alive(pid, born)
+
+        yield ended
+        process.end(pid, born, timeout_s=_HELPER_S)
 
 
 def _random_cluster_id() -> str:

@@ -22,6 +22,7 @@ from stream_triggers.broker.settings import HOST
 _POLL_S = 0.02
 _ANSWER_S = 2.0
 _FIND_COORDINATOR = 10
+_INIT_PRODUCER_ID = 22
 _TRANSACTION = 1
 # One group for each of the four partitions of the offsets topic: a one-letter name hashes to its letter's number.
 _GROUPS = ["a", "b", "c", "d"]
@@ -50,6 +51,7 @@ def wait(port: int, cluster_id: str, *, alive: Callable[[], bool], timeout_s: fl
             time.sleep(_POLL_S)
 
     until(lambda: _transaction_coordinator_known(port), "no answer")
+    until(lambda: _producer_ids_loaded(port), "no producer ids")
     admin = AdminClient({"bootstrap.servers": f"{HOST}:{port}", "log_level": 0, "reconnect.backoff.max.ms": 100})
     until(lambda: _is_cluster(admin, cluster_id), "no metadata of its cluster")
     until(lambda: _group_coordinators_loaded(admin), "group coordinators still loading")
@@ -60,11 +62,20 @@ def _transaction_coordinator_known(port: int) -> bool:
 
     librdkafka offers no way to ask without leaving a transactional id behind, and asks only every half second.
     """
-    key = b"ready"
-    body = struct.pack(f">hhih0sh{len(key)}sb", _FIND_COORDINATOR, 1, 0, 0, b"", len(key), key, _TRANSACTION)
+    return _answers(port, _FIND_COORDINATOR, struct.pack(">h5sb", 5, b"ready", _TRANSACTION))
+
+
+def _producer_ids_loaded(port: int) -> bool:
+    """Ask for a producer id: the first one makes the broker fetch a block of them."""
+    return _answers(port, _INIT_PRODUCER_ID, struct.pack(">hi", -1, 1000))
+
+
+def _answers(port: int, api: int, body: bytes) -> bool:
+    """Send a request of version 1 and see whether its answer is other than "still loading"."""
+    request = struct.pack(">hhih", api, 1, 0, 0) + body
     try:
         with socket.create_connection((HOST, port), timeout=_ANSWER_S) as connection:
-            connection.sendall(struct.pack(">i", len(body)) + body)
+            connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as answer:
                 header = answer.read(14)  # size, correlation, throttle time, error
     except OSError:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from stream_triggers.broker import launch, process, ready, settings
+from stream_triggers.broker import jvm, launch, process, ready, settings
 from stream_triggers.broker.data import DataDir, State, default_dir
 from stream_triggers.broker.keeper import keep
 from stream_triggers.errors import Misconfigured, Unavailable
@@ -176,7 +176,7 @@ def _start(
         raise Misconfigured(
             f"port {port} of {settings.HOST} is taken", hint="stop what listens there, or choose another port"
         )
-    launcher = launch.prepare(data, spawn, progress=progress)
+    launcher = jvm.prepare(data, spawn, progress=progress)
     last = data.read()
     chosen = port or launch.free_port(last.port if last is not None else None)
     for tries_left in reversed(range(_TRIES)):

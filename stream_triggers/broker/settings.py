@@ -46,9 +46,8 @@ _SETTINGS = {
     "group.streams.initial.rebalance.delay.ms": "0",
     # Transactions: an abandoned one ends at its timeout plus this, not plus ten seconds.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
-    # After a kill the controller refuses the restarted broker until the old session is over.
-    "broker.heartbeat.interval.ms": "400",
-    "broker.session.timeout.ms": "2000",
+    # A busy machine must not make the broker lose the leadership of its partitions: see fencing.
+    "broker.session.timeout.ms": "30000",
     # Size: one machine, few clients. The cleaner alone would take 128 MB of heap.
     "log.cleaner.dedupe.buffer.size": "8388608",
     "num.network.threads": "2",
@@ -69,17 +68,38 @@ def check(properties: Mapping[str, str]) -> None:
 def render(*, log_dir: Path, port: int, controller_port: int, properties: Mapping[str, str]) -> str:
     """Write out server.properties."""
     identity = {
+        **_controller(log_dir, controller_port),
         "process.roles": "broker,controller",
-        "node.id": "1",
         "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+    }
+    return _lines({**_SETTINGS, **properties, **identity})
+
+
+def render_controller(*, log_dir: Path, controller_port: int) -> str:
+    """Write out the properties of the same node without its broker, which it soon takes for dead."""
+    session = {
+        "broker.session.timeout.ms": "100",
+        "broker.heartbeat.interval.ms": "50",
+        "controller.quorum.append.linger.ms": "0",
+    }
+    return _lines({**_controller(log_dir, controller_port), **session})
+
+
+def _controller(log_dir: Path, port: int) -> dict[str, str]:
+    return {
+        "process.roles": "controller",
+        "node.id": "1",
+        "listeners": f"CONTROLLER://{HOST}:{port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
-        "controller.quorum.bootstrap.servers": f"{HOST}:{controller_port}",
+        "controller.quorum.bootstrap.servers": f"{HOST}:{port}",
         "log.dirs": str(log_dir),
     }
-    lines = {**_SETTINGS, **properties, **identity}
-    return "".join(f"{name}={_escaped(value)}\n" for name, value in lines.items())
+
+
+def _lines(properties: Mapping[str, str]) -> str:
+    return "".join(f"{name}={_escaped(value)}\n" for name, value in properties.items())
 
 
 def _escaped(value: str) -> str:

@@ -100,6 +100,7 @@ class Intake:
         self._to_start: set[TopicPartition] = set()
         self._batch = _Batch()
         self._sealed: _Batch | None = None
+        self._taken: Taken | None = None
 
     def open(self) -> None:
         """Settle what a predecessor of the same name left open, and join the group.
@@ -112,10 +113,13 @@ class Intake:
     def read(self, timeout_s: float) -> Taken | None:
         """The next invocation, or None when none came within ``timeout_s``; changes of ownership happen in here.
 
-        What is done is committed first when it is due, and also when nothing waits to be read.
+        One that was read and is not done comes again. What is done is committed first when it is due, and also when
+        nothing waits to be read.
         """
         if self._due():
             self.commit()
+        if self._taken is not None:
+            return self._taken
         if self._to_start:
             self._start()
         can_commit = self._batch.next_offsets and self._transaction.ready()
@@ -127,12 +131,12 @@ class Intake:
         if TopicPartition(record.topic(), record.partition()) not in self._owned - self._to_start:
             return None
         try:
-            return Taken(record, decode(record.value(), (Invocation,)))
+            self._taken = Taken(record, decode(record.value(), (Invocation,)))
         except InvalidMessage as error:
             place = {"topic": record.topic(), "partition": record.partition(), "offset": record.offset()}
             log(logger, "message rejected", **place, error=error.message)
             self.done(record, [(self._topics.dead_letters, _dead_letter(record, error))])
-            return None
+        return self._taken
 
     def done(self, record: Record, outputs: Iterable[tuple[str, Outgoing]] = ()) -> None:
         """Note that ``record`` is dealt with, and what is to be written, by topic, in the transaction that says so."""
@@ -144,6 +148,7 @@ class Intake:
             kept.append((topic, output))
             self._batch.size_bytes += len(output["value"] or b"")
         self._batch.records += 1
+        self._taken = None
 
     def commit(self) -> bool:
         """Commit what is done, if anything is; False when that was refused, and its records are read again instead.
@@ -157,6 +162,7 @@ class Intake:
             self._sealed = None
             if outcome is _Outcome.REFUSED:
                 self._batch = _Batch()
+                self._taken = None
                 self._to_start |= self._owned
                 return False
         return True
@@ -218,10 +224,8 @@ class Intake:
                 continue
             begin[partition] = max(offset, kept[partition])
             if offset < kept[partition]:
-                logger.error(
-                    "records deleted unread",
-                    extra={"values": {**partition._asdict(), "offset": offset, "next_offset": kept[partition]}},
-                )
+                where = {**partition._asdict(), "offset": offset, "next_offset": kept[partition]}
+                log(logger, "records deleted unread", **where)
         self._member.start(begin)
         self._to_start.clear()
 

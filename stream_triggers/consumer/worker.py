@@ -123,5 +123,5 @@ class TaskWorker:
             )
         if name not in self._skipped:
             self._skipped.add(name)
-            logger.warning("task skipped", extra={"values": {"task": name}})
+            log(logger, "task skipped", task=name)
         self._intake.done(taken.record)

@@ -62,12 +62,13 @@ class Claims:
                 answers[index] = value is not None
         return answers
 
-    def take(self, key: bytes, partition: TopicPartition) -> bool:
-        """Claim ``key`` in the open transaction; False if that transaction has claimed it before."""
-        if key in self._overlay:
-            return False
+    def is_pending(self, key: bytes) -> bool:
+        """Whether the open transaction has claimed ``key``."""
+        return key in self._overlay
+
+    def take(self, key: bytes, partition: TopicPartition) -> None:
+        """Claim ``key``, which nobody has, in the open transaction."""
         self._overlay[key] = partition
-        return True
 
     @property
     def overlay_bytes(self) -> int:

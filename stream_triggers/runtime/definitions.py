@@ -18,7 +18,7 @@ from stream_triggers.core.filter import Functions
 from stream_triggers.core.record import Definition
 from stream_triggers.core.route import Plan, RouteIndex, plan
 from stream_triggers.core.trigger import parse_trigger, require_supported
-from stream_triggers.errors import InvalidMessage, InvalidTrigger, Misconfigured
+from stream_triggers.errors import InvalidMessage, InvalidTrigger, Misconfigured, StreamTriggersError
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.log import Log, Record, TopicPartition
 from stream_triggers.telemetry import log
@@ -26,6 +26,23 @@ from stream_triggers.telemetry import log
 logger = logging.getLogger(__name__)
 
 READ_MAX = 1000
+
+UNUSABLE: tuple[type[StreamTriggersError], ...] = (InvalidMessage, InvalidTrigger, Misconfigured)
+"""What ``read_definition`` raises for a definition that is to be quarantined."""
+
+
+def read_definition(trigger_id: str, value: bytes, functions: Functions) -> Plan:
+    """The trigger in a record of the definitions topic, which is filed there under ``trigger_id``."""
+    definition = decode(value, (Definition,))
+    try:
+        form = orjson.loads(definition.definition)
+    except orjson.JSONDecodeError as error:
+        raise InvalidTrigger(trigger_id, f"the definition is not JSON: {error}") from error
+    trigger = parse_trigger(form, trigger_id)
+    if trigger.id != trigger_id:
+        raise InvalidTrigger(trigger_id, f"the definition is of trigger {trigger.id}")
+    require_supported(trigger)
+    return plan(trigger, functions)
 
 
 class DefinitionTable:
@@ -92,13 +109,8 @@ class DefinitionTable:
 
     def _define(self, trigger_id: str, value: bytes) -> None:
         try:
-            definition = decode(value)
-            if not isinstance(definition, Definition):
-                raise InvalidMessage(f"expected a TriggerDefinition, found {type(definition).__name__}")
-            trigger = parse_trigger(orjson.loads(definition.definition), trigger_id)
-            require_supported(trigger)
-            self._plans[trigger_id] = plan(trigger, self._functions)
-        except (InvalidMessage, InvalidTrigger, Misconfigured, orjson.JSONDecodeError) as error:
+            self._plans[trigger_id] = read_definition(trigger_id, value, self._functions)
+        except UNUSABLE as error:
             self._quarantined[trigger_id] = str(error)
             log(logger, "trigger quarantined", trigger=trigger_id, error=error)
 

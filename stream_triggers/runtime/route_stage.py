@@ -151,7 +151,7 @@ class RouteStage:
         firings: list[_Firing] = []
         for at in candidates:
             try:
-                listeners = self._listen(prefixes[at], values[at])
+                listeners = self._listen(source, prefixes[at], values[at])
                 if listeners is None:
                     self._counters.unmatched += 1
                 else:
@@ -160,14 +160,17 @@ class RouteStage:
                 self._dead_letter(records[at], "decode", error.message, None, outputs)
         return firings
 
-    def _listen(self, prefix: bytes, value: bytes) -> _Listeners | None:
-        """Who listens to ``prefix``, looked up once for each."""
+    def _listen(self, source: _Input, prefix: bytes, value: bytes) -> _Listeners | None:
+        """Who listens to ``prefix``, looked up once for each; raises what is wrong with a value that has none."""
         known = self._listeners.get(prefix, _UNSEEN)
         if known is not _UNSEEN:
             return known  # type: ignore[return-value]
         if len(value) > self._message_bytes_max:
             raise InvalidMessage(f"message has {len(value)} bytes, the limit is {self._message_bytes_max}")
-        route: Route = parse_prefix(prefix or value)
+        if not prefix:
+            source.decode(value)
+            raise InvalidMessage("message has no routing part")
+        route: Route = parse_prefix(prefix)
         group = self._index.group(route)
         if len(self._listeners) >= PREFIXES_KEPT_MAX:
             self._listeners.clear()
@@ -194,7 +197,7 @@ class RouteStage:
         claims = self._claims
         for firing, is_taken in zip(firings, claims.taken([firing.claim for firing in firings]), strict=True):
             plan, message = firing.plan, firing.message
-            if is_taken:
+            if is_taken or claims.is_pending(firing.claim):  # the second: taken by this batch, since the lookup
                 self._duplicate(firing, outputs)
                 continue
             try:
@@ -205,10 +208,8 @@ class RouteStage:
                 failed = MatchFailure(plan, firing.leaf, failure.message)
                 self._failed("arguments_failed", failed, firing.kind, message, firing.record, outputs)
                 continue
-            if claims.take(firing.claim, firing.source.partition):
-                self._emit(firing, run_hex, key, arguments, outputs)
-            else:
-                self._duplicate(firing, outputs)
+            claims.take(firing.claim, firing.source.partition)
+            self._emit(firing, run_hex, key, arguments, outputs)
 
     def _emit(self, firing: _Firing, run_hex: str, key: str | None, arguments: bytes, outputs: Outputs) -> None:
         _, run_id, plan, leaf, kind, message, record, source = firing
@@ -276,7 +277,7 @@ class RouteStage:
             topic=record.topic(),
             partition=record.partition(),
             offset=record.offset(),
-            timestamp_ms=max(0, record.timestamp()[1]),
+            timestamp_ms=record.timestamp()[1],
             key=record.key(),
             value=record.value(),
             stage=stage,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stream_triggers.errors import Unsettled
+from stream_triggers.errors import Aborted, Fenced, StreamTriggersError
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.log import Log, Membership, Outgoing, Producer, TopicPartition
 
@@ -35,7 +35,7 @@ class Transaction:
 
         Raises ``Unavailable`` when the brokers do not answer.
         """
-        if self._producer is None and self._clock.monotonic_s() >= self._open_again_at_s:
+        if self._producer is None and not self.pauses:
             producer = self._cluster.producer()
             try:
                 producer.open()
@@ -44,6 +44,11 @@ class Transaction:
                 raise
             self._producer = producer
         return self._producer is not None
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the pause after a fence lasts, in which there is nothing to be done but wait."""
+        return self._producer is None and self._clock.monotonic_s() < self._open_again_at_s
 
     @property
     def begun(self) -> bool:
@@ -56,19 +61,25 @@ class Transaction:
             self._begin().produce(topic, records)
 
     def commit(self, next_offsets: Mapping[TopicPartition, int], membership: Membership) -> None:
-        """Commit what was produced together with the consumed positions."""
+        """Commit what was produced together with the consumed positions.
+
+        Raises ``Aborted`` for a membership that a broker would not check: it takes such positions from anybody.
+        """
+        assert next_offsets, "a transaction without positions is not fenced"
+        if membership.generation < 0 or not membership.member_id:
+            raise Aborted("positions of a process that is not a member of its group would not be fenced")
         producer = self._begin()
         producer.send_offsets(next_offsets, membership)
         producer.commit()
         self._begun = False
 
     def abort(self) -> None:
-        """Drop the open transaction, whatever it takes."""
+        """Drop the open transaction, whatever it takes: a producer that cannot say that it is aborted is given up."""
         if self._producer is not None and self._begun:
             try:
                 self._producer.abort()
-            except Unsettled:
-                self.give_up()
+            except StreamTriggersError as error:
+                self.give_up(fenced=isinstance(error, Fenced))
         self._begun = False
 
     def give_up(self, *, fenced: bool = False) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stream_triggers.config import Config
@@ -20,7 +20,7 @@ from stream_triggers.runtime.definitions import DefinitionTable
 from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition
 from stream_triggers.runtime.restore import Restore
 from stream_triggers.runtime.route_stage import RouteStage
-from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.runtime.transaction import Transaction
 from stream_triggers.telemetry import Counters, log
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.2
 """How long an idle worker waits for a message before it looks at definitions and at the request to stop."""
 
-TIDY_EVERY_S = 5.0
-"""How often the store's changelog positions are brought up (the most that a restart reads again) and old claims go."""
+NOTE_POSITIONS_EVERY_S = 5.0
+"""How often a commit brings up the store's changelog positions; a restart reads again what is after them."""
 
 PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 15.0
 """Growing pauses between attempts while the brokers are away."""
@@ -83,8 +83,7 @@ class Worker:
         self._unannounced: set[TopicPartition] = set()  # where the definitions in force have yet to be noted
         self._read: dict[TopicPartition, int] = {}  # next offsets that the open transaction has reached
         self._read_since_s = 0.0
-        self._definitions_current = False
-        self._tidy_at_s = 0.0
+        self._note_positions_at_s = 0.0
 
     def start(self) -> None:
         """Read the definitions, take over the slot's transactional id, join the group."""
@@ -166,9 +165,8 @@ class Worker:
     def _finish(self) -> None:
         """Commit a last time, and spare the next start from reading the changelog again."""
         try:
+            self._note_positions_at_s = 0.0
             self.commit()
-            if self._local is not None and self._next_offsets:
-                self._tidy(self._local)
         except Unavailable as error:
             log(logger, "kafka unavailable", error=error.message, pause_s=0)
 
@@ -177,11 +175,14 @@ class Worker:
 
     def _patience_s(self, wait_s: float) -> float:
         """Wait for input only when nothing else is waiting to be done."""
-        if self._transaction.begun or (self._local is not None and self._local.restore.active):
+        if self._transaction.begun or (self._is_restoring() and not self._transaction.pauses):
             return 0.0
         if self._read:
             return min(wait_s, self._config.commit_interval_ms / 1000)
         return wait_s
+
+    def _is_restoring(self) -> bool:
+        return self._local is not None and self._local.restore.active
 
     def _prepare(self) -> None:
         """Everything between input and input: the store, the producer, partitions on their way to be ready."""
@@ -195,14 +196,14 @@ class Worker:
                 self._unannounced.update(ready)
                 self._member.start(ready)
                 self.counters.restores += len(ready)
-        if not self._read and self._clock.monotonic_s() >= self._tidy_at_s:
-            self._tidy(local)
+        if not self._read:
+            local.claims.expire(self._clock.now_ms())
 
     def _open_local(self) -> _Local:
         """Open the store once there is something to store; its predecessor's hold ends when it hears of us."""
-        store = self._open_store()
-        claims = Claims(store, self._config.claim_retention_ms)
         runs = self._cluster.topics([self._topics.trigger_runs])[self._topics.trigger_runs]
+        store = self._open_store()  # the last step that may have to be repeated: a store is opened once
+        claims = Claims(store, self._config.claim_retention_ms)
         stage = RouteStage(self._topics, runs.partitions, claims, self.counters, self._config.payload_bytes_max)
         stage.use(self._definitions.index)
         restore = Restore(self._cluster, self._member, store, claims, self._clock, self._topics)
@@ -212,15 +213,6 @@ class Worker:
     def _ready_local(self) -> _Local:
         assert self._local is not None, "a partition runs only after the store was opened"
         return self._local
-
-    def _tidy(self, local: _Local) -> None:
-        """Note how far the changelogs have been applied, and forget expired claims; no transaction is open."""
-        changes = Changes()
-        changelogs = [self._topics.changelog_of(partition) for partition in self._next_offsets]
-        changelog.write_positions(changes, self._cluster.end_offsets(changelogs))
-        local.store.apply(changes)
-        local.claims.expire(self._clock.now_ms())
-        self._tidy_at_s = self._clock.monotonic_s() + TIDY_EVERY_S
 
     def _accept(self, records: Sequence[Record]) -> Sequence[Record]:
         """The records that are the next ones of partitions being processed; nearly always all of them.
@@ -235,7 +227,6 @@ class Worker:
             return self._accept([record for record in records if self._is_next(record)])
         if records and not self._read:
             self._read_since_s = self._clock.monotonic_s()
-            self._definitions_current = False
         for (topic, partition), offset in dict(zip(partitions, offsets, strict=True)).items():
             source = TopicPartition(topic, partition)
             expected[source] = self._read[source] = offset + 1
@@ -247,11 +238,9 @@ class Worker:
 
     def _process(self, local: _Local, records: Sequence[Record]) -> None:
         """Make the outputs of ``records`` and hand them to the producer, within the open transaction."""
-        if not self._definitions_current:  # once per transaction: it costs a request
-            if self._definitions.catch_up():
-                local.stage.use(self._definitions.index)
-                self._unannounced.update(self._next_offsets)
-            self._definitions_current = True
+        if self._definitions.catch_up():  # for every batch: what comes next in an open transaction may be newer, too
+            local.stage.use(self._definitions.index)
+            self._unannounced.update(self._next_offsets)
         outputs = local.stage.process(records)
         outputs.runs += self._announcements(local, records)
         self._transaction.produce(self._topics.invocations, outputs.invocations)
@@ -291,8 +280,11 @@ class Worker:
         1. Produce the claims of the transaction to the changelogs.
         2. Send the positions, each of a partition owned now, fenced by the membership of this generation [5, 6, 7].
         3. Commit. From here on the transaction is a fact.
-        4. Apply to the store in one write: claims and input positions. A crash before this leaves the store behind;
-           the changelog brings it up.
+        4. Apply to the store in one write: claims and, now and then, changelog positions. A crash before this leaves
+           the store behind; the changelog brings it up.
+
+        A changelog position says that the store lacks nothing before it. The ends of the changelogs do only while no
+        other worker can have written there, and that is known afterwards: when the positions sent later were accepted.
         """
         assert self._membership is not None, "who owns partitions is a member"
         assert self._read.keys() <= self._owned, "positions of partitions that are not owned"
@@ -302,12 +294,20 @@ class Worker:
             entries = changelog.records(self._read[source], segment, run_ids, partition)
             self._transaction.produce(topic, list(entries))
         self._fault("produced")
+        ends = self._changelog_ends() if self._clock.monotonic_s() >= self._note_positions_at_s else {}
         self._transaction.commit(self._read, self._membership)
         self._fault("committed")
-        local.store.apply(local.claims.settle(segment))
+        changes = local.claims.settle(segment)
+        changelog.write_positions(changes, ends)
+        local.store.apply(changes)
         self._fault("applied")
         self._read.clear()
         self.counters.transactions += 1
+        if ends:
+            self._note_positions_at_s = self._clock.monotonic_s() + NOTE_POSITIONS_EVERY_S
+
+    def _changelog_ends(self) -> Mapping[TopicPartition, int]:
+        return self._cluster.end_offsets([self._topics.changelog_of(partition) for partition in self._next_offsets])
 
     # Going back
 

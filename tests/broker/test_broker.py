@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_triggers import broker
-from stream_triggers.broker import jars, java, lock, pins, process
+from stream_triggers.broker import fencing, jars, java, lock, pins, process
 from stream_triggers.broker.data import DataDir, State
 from stream_triggers.errors import Corrupt, Misconfigured
 
@@ -170,7 +170,7 @@ def test_a_process_that_got_the_id_of_a_dead_broker_is_left_alone(data_dir: Path
         assert stranger.poll() is None
 
 
-def test_a_killed_broker_restarts_with_its_data_port_and_properties() -> None:
+def test_a_killed_broker_restarts_with_its_last_commit_its_port_and_its_properties() -> None:
     with broker.temporary(properties={"num.partitions": "3"}) as first:
         write_one(first.bootstrap_servers, b"kept")
         first.kill()
@@ -181,6 +181,27 @@ def test_a_killed_broker_restarts_with_its_data_port_and_properties() -> None:
         assert read_one(second.bootstrap_servers) == b"kept"
         assert second.port == first.port
         assert "num.partitions=3" in (second.data_dir / "server.properties").read_text()
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", False),
+        ("Performing controller activation.", True),
+        ("Replayed RegisterBrokerRecord(brokerId=1, fenced=true, ) Performing controller activation.", True),
+        ("BrokerRegistrationChangeRecord(brokerId=1, fenced=-1, ) Performing controller activation.", False),
+        ("BrokerRegistrationChangeRecord(fenced=1, ) BrokerRegistrationChangeRecord(fenced=0, )", False),
+        (
+            "BrokerRegistrationChangeRecord(brokerId=1, fenced=-1, )\nPerforming controller activation.\n"
+            "BrokerRegistrationChangeRecord(brokerId=1, fenced=1, )\nBrokerRegistrationChangeRecord(fenced=0, )",
+            True,
+        ),
+    ],
+)
+def test_a_broker_is_fenced_when_its_last_registration_says_so_to_an_active_controller(
+    log: str, expected: bool
+) -> None:
+    assert fencing.fenced(log) is expected
 
 
 def test_a_temporary_broker_is_gone_after_its_block() -> None:

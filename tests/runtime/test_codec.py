@@ -37,7 +37,7 @@ from stream_triggers.runtime.codec import (
 )
 from stream_triggers.runtime.codec.general import CODEC, Codec
 from stream_triggers.runtime.codec.schemas import SCHEMAS, directory, load
-from stream_triggers.runtime.codec.template import REMEMBERED_MAX, Memo
+from stream_triggers.runtime.codec.template import TEXTS_MAX, Texts
 from stream_triggers.runtime.codec.wire import read_long, write_int, write_long
 
 
@@ -633,11 +633,10 @@ def test_a_template_refuses_what_cannot_be_written() -> None:
         template.encode(bytes(16), NOW_MS, "\ud800", b"{}", "event/e-1", None, None, 1)
 
 
-def test_a_memo_makes_each_value_once_and_forgets_when_it_is_full() -> None:
-    made: list[int] = []
-    memo = Memo(lambda number: made.append(number) or b"%d" % number)
+def test_remembered_texts_are_forgotten_when_they_get_too_many() -> None:
+    texts = Texts()
 
-    for number in (-1, -1, *range(REMEMBERED_MAX), -1):
-        memo[number]
+    for number in range(TEXTS_MAX + 1):
+        texts[str(number)]
 
-    assert (made, len(memo)) == ([-1, *range(REMEMBERED_MAX), -1], 2)
+    assert texts == {"4096": b"\x084096"}

@@ -3,75 +3,188 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
+from bisect import bisect_left
+from collections.abc import Iterator
+from random import Random
 
 import pytest
-from confluent_kafka import TopicPartition as Position
-from confluent_kafka.admin import AdminClient
 
+from stream_triggers.errors import Misconfigured, Unavailable
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
-from stream_triggers.runtime.log import TopicPartition, TopicSpec
-from tests.runtime.log_bundle import LogBundle
+from stream_triggers.runtime.log import Outgoing, TopicPartition, TopicSpec
+from tests.runtime.kafka_bundle import KafkaBundle
+from tests.runtime.log_bundle import all_of, values_of
 from tests.runtime.log_suite import LogSuite
 
 pytestmark = pytest.mark.kafka
 
-SESSION_MS = 2_000
-AWAY_MS = 3_000
-"""A member that does not poll for so long is out of its group."""
-TRANSACTION_MS = 3_000
-BOUND_S = 30.0
-"""Longer than the three together, with room for a busy machine."""
-
-_numbers = count(1)
-
-
-class KafkaBundle(LogBundle):
-    """A real broker, with short timeouts; names that no other test uses keep tests apart."""
-
-    def __init__(self, bootstrap_servers: str) -> None:
-        self.bootstrap_servers = bootstrap_servers
-        self.name = f"kafka-test-{next(_numbers)}"
-        self._topic_numbers = count(1)
-        super().__init__()
-
-    def settings(self, slot: str) -> KafkaSettings:
-        return KafkaSettings(
-            self.bootstrap_servers,
-            group=self.name,
-            instance=f"{self.name}-{slot}",
-            transactional_id=f"{self.name}-{slot}",
-            session_timeout_ms=SESSION_MS,
-            transaction_timeout_ms=TRANSACTION_MS,
-            extra={"max.poll.interval.ms": str(AWAY_MS)},
-        )
-
-    def log(self, slot: str) -> KafkaLog:
-        return KafkaLog(self.settings(slot))
-
-    def topic(self, partitions: int) -> str:
-        name = f"{self.name}-{next(self._topic_numbers)}"
-        self.observer.create_topics([TopicSpec(name, partitions, {})])
-        return name
-
-    def trim(self, partition: TopicPartition, start: int) -> None:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
-        for future in admin.delete_records([Position(*partition, start)]).values():
-            future.result()
-
-    def until(self, reached: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + BOUND_S
-        while not reached():
-            assert time.monotonic() < deadline_s, f"not reached within {BOUND_S:g} s"
+LONG_S = 10.0
+"""A wait that shows, should a poll wait for more than the first record."""
 
 
 @pytest.fixture
-def log_bundle(bootstrap_servers: str) -> Iterator[KafkaBundle]:
+def bundle(bootstrap_servers: str) -> Iterator[KafkaBundle]:
     bundle = KafkaBundle(bootstrap_servers)
     yield bundle
     bundle.close()
 
 
+@pytest.fixture
+def log_bundle(bundle: KafkaBundle) -> KafkaBundle:
+    return bundle
+
+
 class TestKafkaLog(LogSuite):
     """The suite over this implementation."""
+
+
+# Members
+
+
+def test_a_loss_is_told_as_a_loss_although_partitions_were_started_after_it(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(2)
+    away = bundle.joined("a", topic).start()
+    other = bundle.participant("b", topic)
+    bundle.until_owned({other: 2})
+    away.member.start({TopicPartition(topic, 0): 0})
+    bundle.until(lambda: len(away.step().heard) > 1)
+    assert away.heard == [("assigned", all_of(topic, 0, 1)), ("lost", all_of(topic, 0, 1))]
+
+
+def test_a_member_that_joined_no_group_can_ask_what_it_has_committed(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    member = bundle.log("onlooker").member()
+    assert member.committed(all_of(topic, 0), LONG_S) == {TopicPartition(topic, 0): None}
+    member.close()
+
+
+def test_a_poll_waits_for_the_first_record_and_not_for_more(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    bundle.write(topic, values_of(b"1"))
+    member = bundle.joined("a", topic).start().member
+    began_s = time.monotonic()
+    assert [record.value() for record in member.poll(1000, LONG_S)] == [b"1"]
+    assert time.monotonic() - began_s < LONG_S
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_after_any_starts_what_is_read_goes_on_from_the_last_of_them(bundle: KafkaBundle, seed: int) -> None:
+    """Partitions go forth and back while the others are read; aborted records and markers lie in between."""
+    random = Random(seed)
+    topic = bundle.topic(4)
+    written = _write_transactions(bundle, topic, random)
+    member = bundle.joined("a", topic).member
+    expected = dict.fromkeys(written, 0)
+    member.start(expected)
+    for _ in range(300):
+        if random.random() < 0.2:
+            moved = {each: random.randrange(80) for each in random.sample(sorted(written), random.randrange(1, 5))}
+            expected.update(moved)
+            member.start(moved)
+        for record in member.poll(random.choice([1, 10, 100]), random.choice([0.0, 0.01])):
+            partition = TopicPartition(record.topic(), record.partition())
+            assert record.offset() == _next(written[partition], expected[partition])
+            expected[partition] = record.offset() + 1
+
+
+def _write_transactions(bundle: KafkaBundle, topic: str, random: Random) -> dict[TopicPartition, list[int]]:
+    """Write some that are committed and some that are not; returns the offsets of the committed records."""
+    producer = bundle.producer("a")
+    for end in random.choices([producer.commit, producer.abort], k=30):
+        producer.begin()
+        rows = [Outgoing(key=None, value=b"x", partition=partition) for partition in (0, 1, 2, 3)]
+        producer.produce(topic, [row for row in rows for _ in range(random.randrange(1, 10))])
+        end()
+    written: dict[TopicPartition, list[int]] = {each: [] for each in all_of(topic, 0, 1, 2, 3)}
+    reading = bundle.reading(dict.fromkeys(written, 0))
+    ends = bundle.observer.end_offsets(written)
+    bundle.until(lambda: all(offset >= ends[each] for each, offset in reading.step().reader.positions().items()))
+    for record in reading.records:
+        written[TopicPartition(record.topic(), record.partition())].append(record.offset())
+    return written
+
+
+def _next(offsets: list[int], position: int) -> int | None:
+    at = bisect_left(offsets, position)
+    return offsets[at] if at < len(offsets) else None
+
+
+def test_a_start_below_what_is_kept_is_the_operators_to_mend(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    bundle.write(topic, values_of(b"1", b"2", b"3"))
+    bundle.trim(TopicPartition(topic, 0), 2)
+    member = bundle.joined("a", topic).start()
+
+    with pytest.raises(Misconfigured, match=f"messages of {topic}/0 were deleted before they were read"):
+        bundle.until(lambda: member.step().records != [])
+
+
+def test_records_before_an_error_are_handed_out_before_it_is_raised(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(2)
+    bundle.write(topic, [Outgoing(key=None, value=b"%d" % n, partition=n % 2) for n in range(4)])
+    bundle.trim(TopicPartition(topic, 0), 1)
+    member = bundle.joined("a", topic).start()
+
+    with pytest.raises(Misconfigured):
+        bundle.until(lambda: member.step().records == "never")
+    assert member.values() == [b"1", b"3"]
+
+
+def test_subscribing_to_a_topic_that_does_not_exist_is_the_operators_to_mend(bundle: KafkaBundle) -> None:
+    participant = bundle.participant("a", "no-such-topic")
+    with pytest.raises(Misconfigured, match="no-such-topic") as raised:
+        bundle.until(lambda: participant.step().owned != set())
+    assert raised.value.hint == "create the topics: stream-triggers topics create"
+
+
+# Readers
+
+
+def test_a_reader_at_the_end_does_not_wait_for_more(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    reader = bundle.reading({TopicPartition(topic, 0): 0}).reader
+    began_s = time.monotonic()
+    assert list(reader.poll(10, LONG_S)) == []
+    assert time.monotonic() - began_s < LONG_S
+
+
+def test_a_reader_of_nothing_has_no_positions(bundle: KafkaBundle) -> None:
+    reader = bundle.reading({}).reader
+    assert list(reader.poll(10, 0.0)) == []
+    assert reader.positions() == {}
+
+
+def test_reading_below_what_is_kept_is_the_operators_to_mend(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    bundle.write(topic, values_of(b"1", b"2"))
+    bundle.trim(TopicPartition(topic, 0), 1)
+    reading = bundle.reading({TopicPartition(topic, 0): 0})
+    with pytest.raises(Misconfigured, match="were deleted before they were read"):
+        bundle.until(lambda: reading.step().records != [])
+
+
+# Topics
+
+
+def test_offsets_of_a_topic_that_does_not_exist_are_the_operators_to_mend(bundle: KafkaBundle) -> None:
+    with pytest.raises(Misconfigured, match="no-such-topic/0"):
+        bundle.observer.end_offsets(all_of("no-such-topic", 0))
+
+
+def test_a_topic_with_a_setting_kafka_does_not_know_is_not_created(bundle: KafkaBundle) -> None:
+    with pytest.raises(Misconfigured, match="creating topic refused"):
+        bundle.observer.create_topics([TopicSpec("refused", 1, {"no.such.setting": "1"})])
+    assert bundle.observer.topics(["refused"]) == {}
+
+
+def test_a_topic_that_was_created_can_be_used_at_once(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(20)
+    assert set(bundle.observer.end_offsets(all_of(topic, *range(20))).values()) == {0}
+    bundle.write(topic, [Outgoing(key=None, value=b"x", partition=n) for n in range(20)])
+
+
+def test_brokers_that_do_not_answer_are_unavailable() -> None:
+    member = KafkaLog(KafkaSettings("127.0.0.1:1", group="g")).member()
+    with pytest.raises(Unavailable):
+        member.committed([TopicPartition("t", 0)], 0.2)
+    member.close()

@@ -100,6 +100,15 @@ def test_reading_what_was_deleted_is_an_error(cluster: MemoryCluster) -> None:
         reader.poll(10, 0)
 
 
+def test_no_partition_starves_another(cluster: MemoryCluster) -> None:
+    cluster.write("in", [Outgoing(key=None, value=b"%d" % n, partition=n % 2) for n in range(6)])
+    reader = MemoryLog(cluster).reader()
+    reader.assign(dict.fromkeys(all_of("in", 0, 1), 0))
+    assert {record.partition() for _ in range(2) for record in reader.poll(1, 0)} == {0, 1}
+    participant = join(cluster, "a").start()
+    assert {record.partition() for _ in range(2) for record in participant.member.poll(1, 0)} == {0, 1}
+
+
 # What the log holds
 
 
@@ -189,6 +198,17 @@ def test_a_timed_out_transaction_is_aborted_even_if_the_process_goes_on(cluster:
     assert values(cluster) == []
 
 
+def test_a_fenced_producer_does_not_hear_of_it_by_an_empty_transaction(cluster: MemoryCluster) -> None:
+    first = open_producer(cluster)
+    open_producer(cluster)
+    first.begin()
+    first.commit()
+    first.begin()
+    first.produce("out", values_of(b"1"))
+    with pytest.raises(Fenced):
+        first.commit()
+
+
 def test_a_session_ends_when_its_timeout_is_over_and_not_before(cluster: MemoryCluster) -> None:
     join(cluster, "a")
     cluster.clock.advance(9_999)
@@ -216,6 +236,16 @@ def test_heartbeats_keep_a_session_without_polls(cluster: MemoryCluster) -> None
     assert other.owned == set()
     busy.step()
     assert [what for what, _ in busy.heard] == ["assigned", "revoked", "assigned"]
+
+
+def test_who_waits_for_the_others_keeps_its_seat(cluster: MemoryCluster) -> None:
+    busy, waiting = join(cluster, "a"), join(cluster, "b")
+    for _ in range(6):
+        cluster.clock.advance(5_000)
+        busy.member.heartbeat()  # type: ignore[attr-defined]
+    busy.step()
+    cluster.clock.advance(9_999)
+    assert waiting.step().heard == [("assigned", all_of("in", 1))]
 
 
 @pytest.mark.parametrize(("static", "others_after_ms"), [(False, 0), (True, 10_000)])

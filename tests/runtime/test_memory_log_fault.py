@@ -155,6 +155,12 @@ def test_a_producer_whose_outcome_is_unknown_cannot_begin_again(cluster: MemoryC
         producer.begin()
 
 
+def test_a_producer_is_opened_once(cluster: MemoryCluster) -> None:
+    producer = open_producer(cluster)
+    with pytest.raises(AssertionError, match="the producer is ready, not new"):
+        producer.open()
+
+
 def test_a_refused_transaction_can_only_be_aborted(cluster: MemoryCluster) -> None:
     cluster.faults.plan("commit", Fault.ABORTABLE)
     producer = begun(cluster)
@@ -181,13 +187,20 @@ def test_a_late_commit_does_nothing_to_a_successors_transaction(cluster: MemoryC
     assert outcomes(cluster) == [("aborted", b"1"), ("marker", b"abort"), ("open", b"2")]
 
 
-def test_a_late_request_arrives_once(cluster: MemoryCluster) -> None:
+def test_a_late_abort_takes_effect_if_nobody_came_in_between(cluster: MemoryCluster) -> None:
     cluster.faults.plan("abort", Fault.REQUEST_LATE)
     with pytest.raises(Unsettled):
         begun(cluster).abort()
-    cluster.deliver_late()
+    assert outcomes(cluster) == [("open", b"1")]
     cluster.deliver_late()
     assert outcomes(cluster) == [("aborted", b"1"), ("marker", b"abort")]
+
+
+def test_aborting_nothing_says_nothing_to_the_cluster(cluster: MemoryCluster) -> None:
+    cluster.faults.plan("abort", Fault.REQUEST_LOST)
+    producer = open_producer(cluster)
+    producer.abort()
+    assert cluster.faults.calls == {("open", "a"): 1}
 
 
 def test_a_plan_counts_the_calls_of_its_point_and_slot(cluster: MemoryCluster) -> None:

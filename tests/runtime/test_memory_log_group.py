@@ -19,6 +19,13 @@ def cluster() -> MemoryCluster:
     return make_cluster()
 
 
+def settle(*participants: Participant) -> None:
+    """Let them poll until a rebalance is over."""
+    for _ in range(2):
+        for participant in participants:
+            participant.step()
+
+
 def test_a_dynamic_member_that_closes_leaves_at_once(cluster: MemoryCluster) -> None:
     first = join(cluster, "a", static=False)
     second = join(cluster, "b", static=False)
@@ -44,6 +51,40 @@ def test_a_rebalance_waits_for_every_member(cluster: MemoryCluster) -> None:
     first.step()
     assert (first.owned, second.owned) == (all_of("in", 0), set())
     assert second.step().owned == all_of("in", 1)
+
+
+def test_who_waits_for_the_others_keeps_its_seat_when_one_of_them_is_removed(cluster: MemoryCluster) -> None:
+    waiting = join(cluster, "b")
+    silent = join(cluster, "a")
+    settle(waiting, silent)
+    join(cluster, "c")
+    waiting.step()
+    for _ in range(3):
+        cluster.clock.advance(5_000)
+        silent.member.heartbeat()  # type: ignore[attr-defined]
+    cluster.clock.advance(10_000)
+    assert waiting.step().heard[-2:] == [("revoked", all_of("in", 1)), ("assigned", all_of("in", 0))]
+
+
+def test_a_member_whose_name_is_taken_while_it_gives_back_does_not_join_again(cluster: MemoryCluster) -> None:
+    old = join(cluster, "a")
+    join(cluster, "b")
+    successors: list[Participant] = []
+    old.when_revoked = lambda: successors.append(join(cluster, "a"))
+    with pytest.raises(Fenced):
+        old.step()
+    cluster.clock.advance(10_000)
+    assert successors[0].step().owned == all_of("in", 0, 1)
+
+
+def test_a_member_whose_session_ends_while_it_gives_back_joins_as_a_new_one(cluster: MemoryCluster) -> None:
+    slow = join(cluster, "a")
+    other = join(cluster, "b")
+    slow.when_revoked = lambda: cluster.clock.advance(10_000)
+    before = slow.member.membership()
+    settle(slow, other)
+    assert (slow.owned, other.owned) == (all_of("in", 0), all_of("in", 1))
+    assert slow.member.membership().member_id != before.member_id
 
 
 def test_a_fenced_member_is_told_on_every_poll_and_loses_its_partitions_when_closed(cluster: MemoryCluster) -> None:

@@ -54,10 +54,10 @@ class Profile:
 
 def draw_profile(random: Random) -> Profile:
     """What the schedule of this seed is made of."""
-    weights: dict[Turn, float] = {"run": 12, "write": random.choice((1.0, 3.0, 6.0))}
+    weights: dict[Turn, float] = {"run": 20, "write": random.choice((1.0, 3.0, 6.0))}
     weights |= {turn: random.choice((0.0, 0.3, 1.0)) for turn in _RARE}
     return Profile(
-        turns=random.randrange(30, 90),
+        turns=random.randrange(40, 120),
         slots=random.choice((1, 2, 2, 3)),
         partitions=random.choice((1, 2, 2, 3)),
         are_static=random.random() < 0.8,
@@ -66,8 +66,8 @@ def draw_profile(random: Random) -> Profile:
         batch_records_max=random.choice((1, 2, 5, 1000)),
         read_max=random.choice((1, 2, 1000)),
         interrupt_chance=random.choice((0.0, 0.05, 0.3)),
-        fault_chance=random.choice((0.0, 0.0, 0.03, 0.1)),
-        crash_chance=random.choice((0.0, 0.0, 0.02, 0.1)),
+        fault_chance=random.choice((0.0, 0.02, 0.05, 0.15)),
+        crash_chance=random.choice((0.0, 0.03, 0.1)),
         unanswered_chance=random.choice((0.0, 0.0, 0.05)),
         disk_lost_chance=random.choice((0.0, 0.3, 1.0)),
         weights=weights,

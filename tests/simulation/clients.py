@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from stream_triggers.errors import Fenced, Unavailable
+from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.log import Listener, Membership, Outgoing, Record, TopicPartition, TopicSpec
-from stream_triggers.runtime.memory_log import MemoryCluster, MemoryLog, MemoryMember, MemoryProducer, MemoryReader
+from stream_triggers.runtime.memory_log import MemoryLog, MemoryMember, MemoryProducer, MemoryReader
 
 
 class Breath(Protocol):
@@ -37,15 +37,14 @@ class Breath(Protocol):
 class SimulatedLog:
     """A ``Log`` whose every client breathes; reads at most ``read_max`` records at once."""
 
-    def __init__(self, inner: MemoryLog, process: Breath, group_id: str, read_max: int) -> None:
+    def __init__(self, inner: MemoryLog, process: Breath, read_max: int) -> None:
         self.inner = inner
         self.members: list[SimulatedMember] = []
         self._process = process
-        self._group_id = group_id
         self._read_max = read_max
 
     def member(self) -> SimulatedMember:
-        member = SimulatedMember(self.inner.member(), self._process, self.inner.cluster, self._group_id)
+        member = SimulatedMember(self.inner.member(), self._process)
         self.members.append(member)
         return member
 
@@ -77,15 +76,13 @@ class SimulatedLog:
 class SimulatedMember:
     """A member that breathes."""
 
-    def __init__(self, inner: MemoryMember, process: Breath, cluster: MemoryCluster, group_id: str) -> None:
+    def __init__(self, inner: MemoryMember, process: Breath) -> None:
         self._inner = inner
         self._process = process
-        self._cluster = cluster
-        self._group_id = group_id
         self._is_open = True
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
-        self._inner.subscribe(topics, _Interrupted(listener, self))
+        self._inner.subscribe(topics, listener)
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
         self._process.breathe()
@@ -120,30 +117,6 @@ class SimulatedMember:
         """What a client does in the background while its process is busy."""
         if self._is_open:
             self._inner.heartbeat()
-
-    def refuse_if_fenced(self) -> None:
-        """Whoever joins a group after its name was taken over is told so."""
-        membership = self._inner.membership()
-        if membership.member_id and self._cluster.group(self._group_id).standing(membership.token) == "fenced":
-            raise Fenced("another member has this name now")
-
-
-class _Interrupted:
-    """A listener that others may interrupt: afterwards the member may not be one any more."""
-
-    def __init__(self, inner: Listener, member: SimulatedMember) -> None:
-        self._inner = inner
-        self._member = member
-
-    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        self._inner.assigned(partitions)
-
-    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        self._inner.revoked(partitions)
-        self._member.refuse_if_fenced()
-
-    def lost(self, partitions: Sequence[TopicPartition]) -> None:
-        self._inner.lost(partitions)
 
 
 class SimulatedProducer:

@@ -25,7 +25,7 @@ FUNCTIONS: Functions = AllowedFunctions()
 _SHIP = {"id": "a-ship", "task": "orders.ship", "key": "${event.payload.order}", "when": {"event": "paid"}}
 _ORDER = {"order": "${event.payload.order}"}
 
-_USABLE: Sequence[Mapping[str, Any]] = (
+_WORKING: Sequence[Mapping[str, Any]] = (
     {**_SHIP, "args": _ORDER},
     {**_SHIP, "args": {"order": "no. ${event.payload.order}", "run": "${run.id}"}},
     {**_SHIP, "args": _ORDER, "epoch": 1},
@@ -76,7 +76,7 @@ _USABLE: Sequence[Mapping[str, Any]] = (
     },
 )
 
-_UNUSABLE: Sequence[Mapping[str, Any]] = (
+_BROKEN: Sequence[Mapping[str, Any]] = (
     {"id": "b-any", "task": "x", "when": {"event": "paid", "filter": {"call": "elsewhere:function"}}},
     {"id": "c-status", "task": "x", "when": {"all": [{"event": "paid"}, {"event": "cancelled"}]}},
     {"id": "g-cron", "task": "x", "when": {"cron": "0 0 * * *", "zone": "UTC"}},
@@ -111,15 +111,20 @@ def _revision(source: Mapping[str, Any], *, usable: bool) -> Revision:
     return Revision(trigger.id, encode(definition), source if usable else None)
 
 
+USABLE: Sequence[Revision] = tuple(_revision(source, usable=True) for source in _WORKING)
+"""What an author writes who knows what he does."""
+
 REVISIONS: Sequence[Revision] = (
-    *(_revision(source, usable=True) for source in _USABLE),
-    *(_revision(source, usable=False) for source in _UNUSABLE),
+    *USABLE,
+    *(_revision(source, usable=False) for source in _BROKEN),
     Revision("a-ship", b"no definition", None),
     Revision("d-result", encode(Event("paid", "e0", 0, None, {})), None),
     Revision("b-any", encode(Definition("b-any", "v", b"{no json", 0)), None),
     Revision("a-ship", None, None),
     Revision("f-optional", None, None),
 )
+
+"""Everything that is written, deletions too."""
 
 MEANINGS: Mapping[bytes, Mapping[str, Any]] = {
     each.value: each.trigger for each in REVISIONS if each.value is not None and each.trigger is not None

@@ -59,9 +59,11 @@ class Process:
         """Stopped by the system: it does nothing, not even in the background."""
         self.sleeps_until_ms = 0
         """Waits by its own will; goes on in the background."""
+        self.had_company = False
+        """Whether another process ran under its slot at any time."""
         self._around = around
         self._inner = inner
-        self._log = SimulatedLog(inner, self, config.application, read_max)
+        self._log = SimulatedLog(inner, self, read_max)
         self._strand = Strand(self._live)
         self._asked_to_stop = False
         self._store: OpenStore | None = None
@@ -145,8 +147,7 @@ class Process:
         try:
             self.worker.run(self)  # type: ignore[arg-type]
             self.end = "stopped"
-        except Fenced as error:
-            self.error = error
+        except Fenced:
             self.end = "fenced"
         except ProgrammerError:
             self.end = "bug"

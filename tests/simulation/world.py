@@ -6,6 +6,7 @@ what was written is worked off, and everybody stops.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from stream_triggers.config import Config
@@ -17,7 +18,7 @@ from stream_triggers.runtime.topics import Topics, specs
 from tests.simulation.chance import Profile, RandomFaults, Turn, draw_profile
 from tests.simulation.checks import Checks
 from tests.simulation.disk import Disk
-from tests.simulation.material import MESSAGE_BYTES_MAX, REVISIONS, Sent, some_message
+from tests.simulation.material import MESSAGE_BYTES_MAX, REVISIONS, USABLE, Revision, Sent, some_message
 from tests.simulation.process import FaultPoint, Process, ProgrammerError
 
 START_MS = 1_700_000_000_000
@@ -57,12 +58,11 @@ class World:
         self.processes: list[Process] = []
         self.is_healthy = False
         self.checks = Checks(self)
-        self.started: dict[str, int] = {}
-        """The newest process of each slot."""
+        self._started = 0
 
     def run(self) -> None:
         """The whole schedule, with all its checks; raises ``AssertionError`` when something is not as it must be."""
-        self._define(first=True)
+        self._define(USABLE, 8)
         for slot in range(self.profile.slots):
             self._start(str(slot))
         kinds, weights = list(self.profile.weights), list(self.profile.weights.values())
@@ -144,9 +144,9 @@ class World:
                 if len(entries) > before[tp]:
                     self.sent[tp].append((sent, definitions))
 
-    def _define(self, *, first: bool = False) -> None:
-        for _ in range(self.random.randrange(1, 5 if first else 3)):
-            revision = self.random.choice(REVISIONS)
+    def _define(self, revisions: Sequence[Revision] = REVISIONS, at_most: int = 2) -> None:
+        for _ in range(self.random.randint(1, at_most)):
+            revision = self.random.choice(revisions)
             record = Outgoing(key=revision.trigger_id.encode(), value=revision.value)
             self.cluster.write(self.topics.trigger_definitions, [record])
 
@@ -162,8 +162,12 @@ class World:
             static=self.profile.are_static,
             session_timeout_ms=self.profile.session_timeout_ms,
         )
-        number = self.started[slot] = max(self.started.values(), default=0) + 1
-        self.processes.append(Process(number, inner, disk, self.config, self, self.profile.read_max))
+        self._started += 1
+        process = Process(self._started, inner, disk, self.config, self, self.profile.read_max)
+        for other in self.processes:
+            if other.slot == slot:
+                other.had_company = process.had_company = True
+        self.processes.append(process)
 
     def _kill(self, process: Process) -> None:
         process.kill()
@@ -194,10 +198,11 @@ class World:
         self.is_healthy = True
         self.faults.chance = 0
         self.cluster.deliver_late()
-        for process in self.processes:
+        newest = {process.slot: process for process in self.processes}
+        for process in list(self.processes):
             process.away_until_ms = 0
-        if not self.processes:
-            self._start("0")
+            if not self.profile.are_static and process is not newest[process.slot]:
+                self._kill(process)  # nobody tells a dynamic member that its slot has another process
 
     def _drain(self) -> None:
         """Work off what was written; a slot whose last process ended by itself gets another, as by a supervisor."""

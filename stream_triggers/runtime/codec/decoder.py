@@ -94,7 +94,7 @@ def _read_sized(out: Source, shape: Text | Raw | Json, target: str) -> None:
             if filled:
                 out.need(target)
             if words:
-                out.need(f"{target} in {set(words)!r}")
+                out.need(f"{target} in {sorted(words)!r}")
         case Raw():
             out.line(f"{target} = data[p:q]; p = q")
         case Json(is_object):

@@ -1,6 +1,6 @@
 """The codec as a worker needs it for every message: functions generated from the schemas when they are imported.
 
-The general codec takes 5 to 11 microseconds a record, these functions 0.5 to 2. They differ from it in nothing else:
+The general codec takes 6 to 19 microseconds a record, these functions 0.7 to 2.8. They differ from it in nothing else:
 what they do not handle themselves they hand over to it, so that a message means the same wherever it is decoded.
 
 Rules:

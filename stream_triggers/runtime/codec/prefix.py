@@ -6,8 +6,10 @@ every message that begins with it, and nothing has to be decoded to find it.
 
 Rules:
 1. A prefix is the header and the routing fields, and nothing else. Every released version begins with these fields.
-2. Where the routing part is broken there is no prefix (b""), and decoding that message raises.
-3. Slicing looks at a message's lengths only; whether the texts are UTF-8 is seen when the prefix is parsed.
+2. A message that can be decoded has a prefix, and the prefix says what the message says.
+3. Where the routing part is cut off, empty, or another record's, there is no prefix (b""). That is the one value under
+   which nothing may be kept: decode such a message, the error says what is wrong with it.
+4. Slicing looks at lengths only: that a text is not UTF-8 is seen when the prefix is parsed.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ _LAYOUTS: Mapping[bytes, Sequence[_Field]] = {
 def parse_prefix(prefix: bytes) -> tuple[str, ...]:
     """What a prefix says: ("event", code), ("status", task, status), ("result", task) or ("exception", task).
 
-    Raises ``InvalidMessage`` for bytes that are not a prefix; of a message without one, ``decode`` says why.
+    Raises ``InvalidMessage`` for anything else, a whole message included.
     """
     route, end = _parse(prefix, tuple(ROUTING))
     if end != len(prefix):

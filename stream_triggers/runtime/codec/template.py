@@ -9,21 +9,30 @@ Rules:
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from stream_triggers.core.invocation import RUN_ID_BYTES
 from stream_triggers.errors import InvalidMessage
-from stream_triggers.runtime.codec.encoder import NAMES, NULL, ONE, Part, join, write, write_sized
+from stream_triggers.runtime.codec.encoder import NAMES, NULL, ONE, Part, join, write, write_instant, write_sized
 from stream_triggers.runtime.codec.shape import Instant, Many, Record, Shape
 from stream_triggers.runtime.codec.source import Source
 from stream_triggers.runtime.codec.wire import SIZE, write_long
 
-REMEMBERED_MAX = 4096
-"""Entries of a memo at most: more than there are instants in a batch, or names in an installation."""
+TEXTS_MAX = 4096
+"""Texts remembered at most: more than an installation has names of topics and leaves."""
 
-K = TypeVar("K")
+
+class Texts(dict[str, bytes]):
+    """The bytes of texts that come again and again; forgets all of them when they get too many."""
+
+    def __missing__(self, text: str) -> bytes:
+        if len(self) >= TEXTS_MAX:
+            self.clear()
+        content = text.encode()
+        encoded = self[text] = write_long(len(content)) + content
+        return encoded
 
 
 class _Slot(NamedTuple):
@@ -32,25 +41,6 @@ class _Slot(NamedTuple):
     field: str
     parameter: str
     shape: Shape
-
-
-class Memo(dict[K, bytes]):
-    """Remembers the bytes it made; forgets all of them when they get too many."""
-
-    def __init__(self, make: Callable[[K], bytes]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: K) -> bytes:
-        if len(self) >= REMEMBERED_MAX:
-            self.clear()
-        made = self[key] = self._make(key)
-        return made
-
-
-def _text(text: str) -> bytes:
-    content = text.encode()
-    return write_long(len(content)) + content
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +70,8 @@ class Template:
             self._encoder(out, "one", shape.name, list(self._slots(varying, one=True)))
             self._encoder(out, "several", shape.name, list(self._slots(varying, one=False)))
             out.line("return one, several")
-        memos = {"INSTANTS": Memo(write_long), "FEW": Memo(_text)}
-        return out.compile(name, {**NAMES, **memos, "hexlify": hexlify, "InvalidMessage": InvalidMessage})
+        names = {"FEW": Texts(), "hexlify": hexlify, "InvalidMessage": InvalidMessage}
+        return out.compile(name, {**NAMES, **names})
 
     def _slots(self, fields: Sequence[tuple[str, Shape]], *, one: bool) -> Iterator[_Slot | bytes]:
         for field, shape in fields:
@@ -116,5 +106,13 @@ class Template:
         if slot.field in self.few:
             return [f"FEW[{slot.parameter}]"]
         if isinstance(slot.shape, Instant):
-            return [f"INSTANTS[{slot.parameter}]"]
+            return [self._instant(out, slot.parameter)]
         return write(out, slot.shape, slot.parameter, f"{slot.parameter}_")
+
+    @staticmethod
+    def _instant(out: Source, parameter: str) -> Part:
+        """The record's own instant comes first; the item's is the same one mostly."""
+        if parameter == "time_ms":
+            out.line(f"instant = {write_instant(parameter)}")
+            return "instant"
+        return f"(instant if {parameter} == time_ms else {write_instant(parameter)})"

@@ -26,7 +26,7 @@ UNSIGNED = [bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n 
 SIZE = UNSIGNED[::2]
 """The bytes of each small number that is not negative, with zigzag: lengths and counts."""
 
-_MORE = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(SMALL)]
+MORE = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(SMALL)]
 """The lowest 14 bits of a number that goes on behind them."""
 
 
@@ -36,12 +36,12 @@ def write_long(number: int) -> bytes:
     if unsigned < 1 << 14:
         return UNSIGNED[unsigned]
     if unsigned < 1 << 28:
-        return _MORE[unsigned & 0x3FFF] + UNSIGNED[unsigned >> 14]
+        return MORE[unsigned & 0x3FFF] + UNSIGNED[unsigned >> 14]
     if unsigned < 1 << 42:
-        return _MORE[unsigned & 0x3FFF] + _MORE[unsigned >> 14 & 0x3FFF] + UNSIGNED[unsigned >> 28]
+        return MORE[unsigned & 0x3FFF] + MORE[unsigned >> 14 & 0x3FFF] + UNSIGNED[unsigned >> 28]
     if unsigned >> 64:
         raise ValueError(f"{number} does not fit 64 bits")
-    return _MORE[unsigned & 0x3FFF] + _MORE[unsigned >> 14 & 0x3FFF] + write_unsigned(unsigned >> 28)
+    return MORE[unsigned & 0x3FFF] + MORE[unsigned >> 14 & 0x3FFF] + write_unsigned(unsigned >> 28)
 
 
 def write_unsigned(number: int) -> bytes:

@@ -61,12 +61,8 @@ class MemoryMember(Client, Member):
         assert self._listener is not None, "subscribe comes before poll"
         self._give_up_if_paused(now_ms)
         self._polled_ms = now_ms
-        standing = self._standing()
-        if standing == "fenced":
-            raise Fenced(
-                f"another member is {self._instance_id} now", hint="give every worker a slot of its own, then restart"
-            )
-        if standing == "member":
+        self._refuse_if_fenced()
+        if self._standing() == "member":
             self._group.heartbeat(self._member_id, now_ms)
         else:
             self._member_id = ""
@@ -116,6 +112,13 @@ class MemoryMember(Client, Member):
     def _standing(self) -> Standing:
         return self._group.standing(self._credentials()) if self._member_id else "unknown"
 
+    def _refuse_if_fenced(self) -> None:
+        """What the group answers to the first request after another member has taken the name."""
+        if self._standing() == "fenced":
+            raise Fenced(
+                f"another member is {self._instance_id} now", hint="give every worker a slot of its own, then restart"
+            )
+
     def _credentials(self) -> Credentials:
         return Credentials(self._group_id, self._member_id, self._instance_id, self._generation)
 
@@ -137,6 +140,7 @@ class MemoryMember(Client, Member):
         seat = group.seats.get(self._member_id)
         if seat is None or (group.rebalancing and not seat.waits):
             self._give_back(listener)
+            self._refuse_if_fenced()  # while the listener was busy, others were too
             wish = Seat(self._member_id, self._instance_id, self._session_timeout_ms, self._topics)
             self._member_id = group.join(wish, self._cluster.tick())
             self._cluster.schedule(group.deadline_ms)
@@ -203,6 +207,4 @@ def fetch(positions: dict[Partition, int], records_max: int, turn: int) -> list[
     first = turn % len(partitions) if partitions else 0
     for partition in partitions[first:] + partitions[:first]:
         positions[partition] = partition.read(positions[partition], records_max, records)
-        if len(records) >= records_max:
-            break
     return records

@@ -76,14 +76,14 @@ final class Meter {
         }
         return String.format(
             Locale.ROOT,
-            "{\"messages\": %d, \"events_per_s\": %f, \"second_half_events_per_s\": %f, \"cpu_s\": %f,"
+            "{\"messages\": %d, \"events_per_s\": %f, \"second_half_events_per_s\": %f, \"start_cpu_s\": %f,"
                 + " \"cpu_s_per_million\": %f, \"second_half_cpu_s_per_million\": %f, \"rss_mb\": %f,"
                 + " \"fired\": %d, \"timeline\": [%s]}",
             last.messages,
             last.messages / (last.atS - first.atS),
             half / (last.atS - middle.atS),
-            last.cpuS,
-            last.cpuS / last.messages * 1e6,
+            first.cpuS,
+            (last.cpuS - first.cpuS) / last.messages * 1e6,
             (last.cpuS - middle.cpuS) / half * 1e6,
             residentMb(),
             fired.get(),
