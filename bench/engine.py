@@ -77,7 +77,7 @@ def serve(bootstrap_servers: str, name: str, application: str) -> None:
 @contextmanager
 def worker(work: Work, slot: str) -> Iterator[Worker]:
     """A worker that has not started; its store is gone afterwards."""
-    with tempfile.TemporaryDirectory() as state:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as state:  # RocksDB still deletes files, too
         yield Worker(
             KafkaLog(work.settings(slot)),
             lambda: RocksStore(Path(state) / "store"),

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench.load import Work
 from bench.meter import Measurement
-from stream_triggers.runtime.codec.schemas import SCHEMAS
 
 COMMIT_MS = 100
 """The default of the engine, and of Kafka Streams under exactly-once."""
@@ -26,6 +26,7 @@ _JVM = ("-Xms1g", "-Xmx1g", "-XX:+UseParallelGC")
 """The collector for throughput, with memory enough that it seldom runs; the default one took longer."""
 
 _STREAMS = Path(__file__).parent / "kafka_streams"
+_SCHEMAS = Path(__file__).parent.parent / "schemas"
 _PYTHON = (sys.executable, "-m")
 
 
@@ -62,6 +63,8 @@ class KafkaStreams:
     """The same work as a Kafka Streams program, built."""
 
     classpath: str
+    codec: Literal["sliced", "avro"] = "sliced"
+    """By hand, or with the Avro and Jackson libraries."""
 
     def count(self, work: Work, messages: int, commit_ms: int = COMMIT_MS) -> Measurement:
         """One process with one stream thread."""
@@ -85,9 +88,8 @@ class KafkaStreams:
             "messages": messages,
             "commit-ms": commit_ms,
             "threads": 1,
-            "event-header": SCHEMAS.present["Event"].header.hex(),
-            "invocation-header": SCHEMAS.present["Invocation"].header.hex(),
-            "run-header": SCHEMAS.present["TriggerRun"].header.hex(),
+            "schemas": _SCHEMAS,
+            "codec": self.codec,
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         return ["java", *_JVM, "-cp", self.classpath, "bench.Main", *arguments]

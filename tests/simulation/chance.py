@@ -41,6 +41,7 @@ class Profile:
     partitions: int
     are_static: bool
     session_timeout_ms: int
+    transaction_timeout_ms: int
     commit_interval_ms: int
     batch_records_max: int
     read_max: int
@@ -54,15 +55,16 @@ class Profile:
 
 def draw_profile(random: Random) -> Profile:
     """What the schedule of this seed is made of."""
-    weights: dict[Turn, float] = {"run": 20, "write": random.choice((1.0, 3.0, 6.0))}
+    weights: dict[Turn, float] = {"run": 10, "write": random.choice((1.0, 3.0, 6.0))}
     weights |= {turn: random.choice((0.0, 0.3, 1.0)) for turn in _RARE}
     return Profile(
-        turns=random.randrange(40, 120),
+        turns=random.randrange(30, 80),
         slots=random.choice((1, 2, 2, 3)),
         partitions=random.choice((1, 2, 2, 3)),
         are_static=random.random() < 0.8,
-        session_timeout_ms=random.choice((6000, 10_000, 30_000)),
-        commit_interval_ms=random.choice((1, 100, 100, 2000)),
+        session_timeout_ms=random.choice((1000, 3000, 6000)),
+        transaction_timeout_ms=random.choice((1000, 3000, 10_000)),
+        commit_interval_ms=random.choice((1, 100, 500)),
         batch_records_max=random.choice((1, 2, 5, 1000)),
         read_max=random.choice((1, 2, 1000)),
         interrupt_chance=random.choice((0.0, 0.05, 0.3)),

@@ -76,9 +76,14 @@ class Process:
     def is_running(self) -> bool:
         return self.end == "running"
 
+    @property
+    def runs_again_ms(self) -> int:
+        """When it would do something if it were its turn."""
+        return max(self.away_until_ms, self.sleeps_until_ms)
+
     def can_run(self, now_ms: int) -> bool:
-        """Whether it would do something if it were its turn."""
-        return self.is_running and max(self.away_until_ms, self.sleeps_until_ms) <= now_ms
+        """Whether it would do something now."""
+        return self.is_running and self.runs_again_ms <= now_ms
 
     def go_on(self) -> None:
         """Run to the next interruption or the end."""

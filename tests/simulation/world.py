@@ -22,14 +22,17 @@ from tests.simulation.material import MESSAGE_BYTES_MAX, REVISIONS, USABLE, Revi
 from tests.simulation.process import FaultPoint, Process, ProgrammerError
 
 START_MS = 1_700_000_000_000
-HEARTBEAT_MS = 3000
-"""How often a client in the background tells the group that it lives: librdkafka's default."""
+HEARTBEAT_MS = 300
+"""How often a client in the background tells the group that it lives: a third of the shortest session."""
 
 DRAIN_TURNS_MAX = 3000
 """Some hundred times what a healthy end of a schedule takes: more means that somebody is stuck."""
 
+RESTART_CHANCE = 0.3
+"""Of an empty slot to get a process at each turn in which one goes on: what a supervisor does."""
+
 _SHORT_MS = (0, 0, 0, 1, 10, 60, 250)
-_LONG_MS = (2000, 5200, 7000, 11_000, 35_000)
+_LONG_MS = (500, 1100, 2000, 3100, 6100, 10_100)
 
 
 class World:
@@ -99,7 +102,9 @@ class World:
     def _take(self, turn: Turn) -> None:
         match turn:
             case "run":
-                self._run_one()
+                for _ in range(self.random.choice((1, 1, 3, 8))):
+                    self._run_one()
+                    self.clock.advance(self.random.choice(_SHORT_MS))
             case "write":
                 self._write()
             case "define":
@@ -125,9 +130,19 @@ class World:
                 self._pass_time(self.random.choice(_LONG_MS))
 
     def _run_one(self) -> None:
-        able = [process for process in self.processes if process.can_run(self.now_ms())]
-        if able:
-            self._go_on(self.random.choice(able))
+        """Let one process go on; time passes until one can, and an empty slot gets one before long."""
+        empty = self._empty_slots()
+        if empty and self.random.random() < RESTART_CHANCE:
+            self._start(self.random.choice(empty))
+        if not self.processes:
+            return
+        at_ms = min(process.runs_again_ms for process in self.processes)
+        self._pass_time(max(0, at_ms - self.now_ms()))
+        self._go_on(self.random.choice([each for each in self.processes if each.can_run(self.now_ms())]))
+
+    def _empty_slots(self) -> list[str]:
+        taken = {process.slot for process in self.processes}
+        return [slot for slot in map(str, range(self.profile.slots)) if slot not in taken]
 
     def _go_on(self, process: Process) -> None:
         process.go_on()
@@ -161,6 +176,7 @@ class World:
             group_id=self.config.application,
             static=self.profile.are_static,
             session_timeout_ms=self.profile.session_timeout_ms,
+            transaction_timeout_ms=self.profile.transaction_timeout_ms,
         )
         self._started += 1
         process = Process(self._started, inner, disk, self.config, self, self.profile.read_max)

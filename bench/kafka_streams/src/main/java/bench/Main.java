@@ -1,5 +1,7 @@
 package bench;
 
+import java.io.IOException;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
@@ -43,10 +45,11 @@ public final class Main {
         streams.close(Duration.ofSeconds(30));
     }
 
-    private static Topology topology(Map<String, String> options, Meter meter) {
+    private static Topology topology(Map<String, String> options, Meter meter) throws IOException {
+        Schemas schemas = new Schemas(Path.of(options.get("schemas")));
         Topology topology = new Topology();
         topology.addSource("events", new ByteArrayDeserializer(), new ByteArrayDeserializer(), options.get("events"));
-        topology.addProcessor("route", () -> new Route(messages(options), meter), "events");
+        topology.addProcessor("route", () -> new Route(messages(options, schemas), meter), "events");
         topology.addStateStore(
             Stores.keyValueStoreBuilder(
                     Stores.persistentKeyValueStore(Route.CLAIMS), Serdes.ByteArray(), Serdes.ByteArray())
@@ -58,9 +61,9 @@ public final class Main {
         return topology;
     }
 
-    private static Messages messages(Map<String, String> options) {
-        return new Messages(
-            options.get("event-header"), options.get("invocation-header"), options.get("run-header"));
+    /** One for each task, since it holds the event that is being processed. */
+    private static Messages messages(Map<String, String> options, Schemas schemas) {
+        return options.get("codec").equals("avro") ? new AvroMessages(schemas) : new SlicedMessages(schemas);
     }
 
     private static Properties settings(Map<String, String> options) {
@@ -79,8 +82,8 @@ public final class Main {
         for (String[] setting : new String[][] {
             {StreamsConfig.producerPrefix(ProducerConfig.COMPRESSION_TYPE_CONFIG), "lz4"},
             {StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), "262144"},
-            {StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), options.getOrDefault("linger-ms", "5")},
-            {StreamsConfig.consumerPrefix(ConsumerConfig.MAX_POLL_RECORDS_CONFIG), options.getOrDefault("poll-records", "1000")},
+            {StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), "5"},
+            {StreamsConfig.consumerPrefix(ConsumerConfig.MAX_POLL_RECORDS_CONFIG), "1000"},
         }) {
             settings.put(setting[0], setting[1]);
         }

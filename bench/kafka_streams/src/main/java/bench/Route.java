@@ -1,5 +1,7 @@
 package bench;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import org.apache.commons.codec.digest.MurmurHash3;
@@ -15,14 +17,13 @@ final class Route implements Processor<byte[], byte[], byte[], byte[]> {
     static final String INVOCATIONS = "invocations";
     static final String RUNS = "runs";
     private static final byte[] TAKEN = new byte[0];
-    private static final byte[] IDENTITY = Messages.bytes(Messages.TRIGGER + "/event/");
+    private static final byte[] IDENTITY = (Messages.TRIGGER + "/event/").getBytes(UTF_8);
+    private static final byte[] HEX = "0123456789abcdef".getBytes(UTF_8);
 
     private final Messages messages;
     private final Meter meter;
     private ProcessorContext<byte[], byte[]> context;
     private KeyValueStore<byte[], byte[]> claims;
-    private byte[] topic;
-    private byte[] hashed = Arrays.copyOf(IDENTITY, 128);
 
     Route(Messages messages, Meter meter) {
         this.messages = messages;
@@ -38,11 +39,9 @@ final class Route implements Processor<byte[], byte[], byte[], byte[]> {
     @Override
     public void process(Record<byte[], byte[]> record) {
         meter.begin();
-        byte[] value = record.value();
-        byte[] prefix = messages.prefix;
-        if (value.length >= prefix.length
-                && Arrays.equals(value, 0, prefix.length, prefix, 0, prefix.length)) {
-            fire(record, messages.event(value));
+        Messages.Event event = messages.event(record.value());
+        if (event != null) {
+            fire(record, event);
         }
         if (meter.count()) {
             context.commit();
@@ -50,29 +49,32 @@ final class Route implements Processor<byte[], byte[], byte[], byte[]> {
     }
 
     private void fire(Record<byte[], byte[]> record, Messages.Event event) {
-        byte[] claim = runId(event);
+        byte[] claim = runId(event.id());
         if (claims.putIfAbsent(claim, TAKEN) != null) {
             return;
         }
         RecordMetadata source = context.recordMetadata().orElseThrow();
-        if (topic == null) {
-            topic = Messages.bytes(source.topic());
-        }
-        byte[] runId = Messages.hexadecimal(claim);
-        byte[] invocation = messages.invocation(event, runId, messages.arguments(event));
-        byte[] run = messages.run(event, runId, topic, source.partition(), source.offset());
+        byte[] runId = hexadecimal(claim);
+        byte[] invocation = event.invocation(runId);
+        byte[] run = event.run(runId, source.topic(), source.partition(), source.offset());
         context.forward(record.withKey(runId).withValue(invocation), INVOCATIONS);
         context.forward(record.withKey(runId).withValue(run), RUNS);
         meter.fired();
     }
 
-    private byte[] runId(Messages.Event event) {
-        int length = IDENTITY.length + event.idLength;
-        if (length > hashed.length) {
-            hashed = Arrays.copyOf(hashed, 2 * length);
-        }
-        System.arraycopy(event.data, event.id, hashed, IDENTITY.length, event.idLength);
-        long[] hash = MurmurHash3.hash128x64(hashed, 0, length, 0);
+    private static byte[] runId(byte[] eventId) {
+        byte[] hashed = Arrays.copyOf(IDENTITY, IDENTITY.length + eventId.length);
+        System.arraycopy(eventId, 0, hashed, IDENTITY.length, eventId.length);
+        long[] hash = MurmurHash3.hash128x64(hashed);
         return ByteBuffer.allocate(16).putLong(hash[0]).putLong(hash[1]).array();
+    }
+
+    private static byte[] hexadecimal(byte[] raw) {
+        byte[] text = new byte[2 * raw.length];
+        for (int at = 0; at < raw.length; at++) {
+            text[2 * at] = HEX[raw[at] >> 4 & 15];
+            text[2 * at + 1] = HEX[raw[at] & 15];
+        }
+        return text;
     }
 }

@@ -1,0 +1,82 @@
+"""What became of everything that was sent: two accounts that know nothing of each other, and the order.
+
+1. ``verify``: the inputs evaluated again by the core, compared with the invocations by id and content.
+2. The feeder's own: each message it has sent led to what it must, once.
+3. Order: of one key, and of one input partition, what was fired comes in the order in which it was sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import TypeVar
+
+from stream_triggers.config import Config
+from stream_triggers.core.invocation import Invocation, TriggerRun
+from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
+from stream_triggers.runtime.lag import partitions_of, unread
+from stream_triggers.runtime.log import Record
+from stream_triggers.runtime.reading import read_all
+from stream_triggers.runtime.topics import Topics, specs
+from stream_triggers.verify import Report, verify
+from tests.faults.crew import BOUND_S, until
+from tests.faults.feeder import Fired
+
+T = TypeVar("T")
+
+
+class Judge:
+    """Looks at one application from outside of its workers."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.topics = Topics(config.application, config.topic_prefix)
+        self.log = KafkaLog(KafkaSettings(config.bootstrap_servers, group=config.application))
+
+    def create_topics(self, partitions: int = 4) -> None:
+        """Make all topics of the application."""
+        retention_ms = self._config.claim_retention_ms
+        self.log.create_topics(specs(self.topics, {}, claim_retention_ms=retention_ms, partitions=partitions))
+
+    def lag(self) -> int:
+        """How many messages the workers have still to process."""
+        return unread(self.log, partitions_of(self.log, self.topics.inputs))
+
+    def until_quiet(self, bound_s: float = BOUND_S) -> None:
+        """Wait until everything that was sent has been processed."""
+        until(lambda: self.lag() == 0, "all messages processed", bound_s)
+
+    def invocations(self) -> list[Invocation]:
+        """Every committed invocation, those of one key in their order."""
+        return [found for _, found in self._read(self.topics.invocations, Invocation)]
+
+    def assert_exactly_once(self, expected: Counter[Fired]) -> Report:
+        """Nothing lost, doubled, wrong or out of order; ``expected`` is what the sender says."""
+        report = verify(self.log, self._config, AllowedFunctions())
+        assert not report.findings, f"{report.counts()}: {report.findings[:5]}"
+        fired = Counter((each.trigger_id, each.arguments["key"], each.arguments["n"]) for each in self.invocations())
+        assert fired - expected == Counter(), "fired too often, or without reason"
+        assert expected - fired == Counter(), "did not fire"
+        self._assert_order()
+        return report
+
+    def _assert_order(self) -> None:
+        newest: dict[str, int] = defaultdict(int)
+        for each in self.invocations():
+            if each.key is not None:
+                assert each.arguments["n"] > newest[each.key], f"{each.key} fired for {each.arguments} too late"
+                newest[each.key] = each.arguments["n"]
+        reached: dict[tuple[str, int], int] = defaultdict(int)
+        for _, run in self._read(self.topics.trigger_runs, TriggerRun):
+            cause = run.participants[-1]
+            assert cause.offset >= reached[cause.topic, cause.partition], f"{run} was recorded too late"
+            reached[cause.topic, cause.partition] = cause.offset
+
+    def _read(self, topic: str, kind: type[T]) -> Iterator[tuple[Record, T]]:
+        for batch in read_all(self.log, partitions_of(self.log, [topic])):
+            for record in batch:
+                found = decode(record.value() or b"")
+                if isinstance(found, kind):
+                    yield record, found
