@@ -63,8 +63,8 @@ class KafkaStreams:
     """The same work as a Kafka Streams program, built."""
 
     classpath: str
-    codec: Literal["sliced", "avro"] = "sliced"
-    """By hand, or with the Avro and Jackson libraries."""
+    style: Literal["tuned", "plain"] = "tuned"
+    """With a codec by hand and settings for this work, or with default settings, Avro's and Jackson's libraries."""
 
     def count(self, work: Work, messages: int, commit_ms: int = COMMIT_MS) -> Measurement:
         """One process with one stream thread."""
@@ -80,7 +80,7 @@ class KafkaStreams:
     def _command(self, work: Work, state: str, messages: int, commit_ms: int) -> list[str]:
         options = {
             "bootstrap": work.bootstrap_servers,
-            "application": f"{work.name}.{work.application}.streams",
+            "application": f"{work.name}.{work.application}.streams-{self.style}",
             "events": work.topics.events,
             "invocations": work.streams_invocations,
             "runs": work.streams_runs,
@@ -89,7 +89,7 @@ class KafkaStreams:
             "commit-ms": commit_ms,
             "threads": 1,
             "schemas": _SCHEMAS,
-            "codec": self.codec,
+            "style": self.style,
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         return ["java", *_JVM, "-cp", self.classpath, "bench.Main", *arguments]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -87,11 +87,13 @@ def throughput(bench: Bench) -> dict[str, Any]:
         "engine": lambda work: programs.engine(work, bench.events),
     }
     if isinstance(streams, KafkaStreams):
+        plain = replace(streams, style="plain")
         run["kafka_streams"] = lambda work: streams.count(work, bench.events)
+        run["kafka_streams_plain"] = lambda work: plain.count(work, bench.events)
     work = bench.work("throughput", events=bench.events)
     measured = bench.alternate(dict.fromkeys(run, work), lambda name, each: run[name](each))
     rates = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million")
-    for other in run.keys() - {"engine"}:
+    for other in (name for name in run if name != "engine"):
         measured[f"engine_to_{other}"] = {what: ratio(measured["engine"], measured[other], what) for what in rates}
     return {"kafka_streams": streams} | measured if isinstance(streams, str) else measured
 

@@ -129,6 +129,29 @@ def _work(order: Order, tell: Tell) -> int:
         AllowedFunctions(),
         fault=reach,
     )
+    import time as _t
+    def wrap(obj, name):
+        f = getattr(obj, name)
+        def g(*a, **k):
+            t = _t.monotonic()
+            try:
+                return f(*a, **k)
+            finally:
+                dt = _t.monotonic() - t
+                if dt > 0.15: print(f"DBG {_t.strftime('%H:%M:%S')} {type(obj).__name__}.{name} {dt:.2f}")
+        setattr(obj, name, g)
+    for n in ("ready", "produce", "commit", "abort"): wrap(worker._transaction, n)
+    wrap(worker, "_prepare"); wrap(worker._definitions, "catch_up"); wrap(worker._definitions, "load"); wrap(worker._member, "subscribe");
+    op = worker._open_local
+    def opened():
+        t=_t.monotonic()
+        l = op(); print("DBG open", _t.monotonic()-t)
+        for n in ("_settle", "_read", "_begin_reading"): wrap(l.restore, n)
+        for n in ("apply",): wrap(l.store, n)
+        return l
+    worker._open_local = opened
+    wrap(worker._member, "poll"); wrap(worker._member, "start"); wrap(worker._member, "committed")
+    wrap(worker, "start")
     try:
         worker.run(stop)
     except StreamTriggersError as error:

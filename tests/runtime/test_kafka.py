@@ -51,6 +51,14 @@ def test_a_loss_is_told_as_a_loss_although_partitions_were_started_after_it(bund
     assert away.heard == [("assigned", all_of(topic, 0, 1)), ("lost", all_of(topic, 0, 1))]
 
 
+def test_closing_with_a_loss_not_heard_of_tells_it_and_ends(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(2)
+    away = bundle.joined("a", topic).start()
+    bundle.until_owned({bundle.participant("b", topic): 2})
+    away.member.close()
+    assert away.heard == [("assigned", all_of(topic, 0, 1)), ("lost", all_of(topic, 0, 1))]
+
+
 def test_a_member_that_joined_no_group_can_ask_what_it_has_committed(bundle: KafkaBundle) -> None:
     topic = bundle.topic(1)
     member = bundle.log("onlooker").member()
@@ -164,11 +172,6 @@ def test_reading_below_what_is_kept_is_the_operators_to_mend(bundle: KafkaBundle
 
 
 # Topics
-
-
-def test_offsets_of_a_topic_that_does_not_exist_are_the_operators_to_mend(bundle: KafkaBundle) -> None:
-    with pytest.raises(Misconfigured, match="no-such-topic/0"):
-        bundle.observer.end_offsets(all_of("no-such-topic", 0))
 
 
 def test_a_topic_with_a_setting_kafka_does_not_know_is_not_created(bundle: KafkaBundle) -> None:

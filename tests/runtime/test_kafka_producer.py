@@ -87,9 +87,7 @@ def test_a_partition_that_does_not_exist_is_refused(bundle: KafkaBundle) -> None
 @pytest.mark.parametrize(
     ("generation", "member_id"), [(-1, ""), (-1, "kafka-test"), (3, "")], ids=["neither", "no generation", "no member"]
 )
-def test_positions_that_would_not_be_fenced_are_refused(
-    bundle: KafkaBundle, generation: int, member_id: str
-) -> None:
+def test_positions_that_would_not_be_fenced_are_refused(bundle: KafkaBundle, generation: int, member_id: str) -> None:
     topic = bundle.topic(1)
     member = bundle.joined("a", topic).member
     producer = bundle.producer("a")

@@ -67,7 +67,7 @@ def draw_profile(random: Random) -> Profile:
         commit_interval_ms=random.choice((1, 100, 500)),
         batch_records_max=random.choice((1, 2, 5, 1000)),
         read_max=random.choice((1, 2, 1000)),
-        interrupt_chance=random.choice((0.0, 0.05, 0.3)),
+        interrupt_chance=random.choice((0.0, 0.1, 0.3, 0.6)),
         fault_chance=random.choice((0.0, 0.02, 0.05, 0.15)),
         crash_chance=random.choice((0.0, 0.03, 0.1)),
         unanswered_chance=random.choice((0.0, 0.0, 0.05)),

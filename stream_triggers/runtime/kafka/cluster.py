@@ -29,7 +29,7 @@ from stream_triggers.runtime.kafka.member import KafkaMember
 from stream_triggers.runtime.kafka.producer import KafkaProducer
 from stream_triggers.runtime.kafka.reader import KafkaReader
 from stream_triggers.runtime.kafka.sender import Identify, KafkaSender
-from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, new_client, refuse_protected
+from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, connect, new_client, refuse_protected
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
 
 REQUEST_S = 15.0
@@ -49,6 +49,7 @@ class KafkaLog:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._admin: AdminClient = new_client(AdminClient, client_settings(settings, "admin"), settings)
+        self._is_connected = False
 
     def member(self) -> KafkaMember:
         return KafkaMember(self._settings)
@@ -125,6 +126,9 @@ class KafkaLog:
         asked = {Position(topic, partition): spec for topic, partition in partitions}
         if not asked:
             return {}
+        if not self._is_connected:
+            connect(self._admin)
+            self._is_connected = True
         futures = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
         )

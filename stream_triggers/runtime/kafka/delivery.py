@@ -12,25 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, Producer
 
-from stream_triggers.runtime.kafka.settings import logger
 from stream_triggers.runtime.log import Outgoing
 
 BUFFER_WAIT_S = 0.005
 """Pause while the send buffer is full; the library does not say when there is room."""
 
-_CONNECT_S = 0.5
 _BY_KEY = -1
 _MARK = "_error"
-
-
-def connect(client: Producer) -> None:
-    """Have a connection before the library looks for one: finding none, it waits half a second to look again."""
-    try:
-        client.list_topics(timeout=_CONNECT_S)
-    except KafkaException as error:
-        logger.debug("kafka producer is not connected yet: %s", error)
 
 
 def hand_over(client: Producer, topic: str, records: list[Outgoing]) -> list[tuple[KafkaError, Outgoing]]:

@@ -7,7 +7,9 @@ Rules:
 2. A batch never mixes what was fetched before and after a change: when ownership changed while it was collected, only
    records of partitions that are still started are kept, and a partition that is started from inside a listener is
    started with the next poll.
-3. A revocation of partitions while the member has no place in its group is a loss. The library tells the two apart,
+3. Closing tells the listener by itself, and closes the library's consumer when nobody listens any more, within a bound.
+   A change that the library has still to report while it closes makes it wait for ever for its own answer.
+4. A revocation of partitions while the member has no place in its group is a loss. The library tells the two apart,
    but forgets which it is when partitions are started after the loss and before it is reported.
 """
 
@@ -15,15 +17,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from threading import Thread
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as Position
 
 from stream_triggers.runtime.kafka.consuming import Consuming
-from stream_triggers.runtime.kafka.failures import error_of, failure
-from stream_triggers.runtime.kafka.settings import KafkaSettings
+from stream_triggers.runtime.kafka.failures import error_of, failure, reason
+from stream_triggers.runtime.kafka.settings import KafkaSettings, connect, logger
 from stream_triggers.runtime.log import Listener, Membership, Record, TopicPartition
 
+CLOSE_S = 5.0
+"""How long the library gets to close; it takes some milliseconds."""
+
+_DRAIN_MAX = 100
 _METADATA_MARK = b"CGMDv2:"
 _GENERATION_BYTES = 4
 
@@ -40,9 +47,11 @@ class KafkaMember:
         self._to_start: dict[TopicPartition, int] = {}
         self._polling = False
         self._changed = False
+        self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self._listener = listener
+        connect(self._consumer)
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -93,7 +102,17 @@ class KafkaMember:
             self._begin()
 
     def close(self) -> None:
-        self._consumer.close()
+        if self._closed:
+            return
+        try:
+            self._give_back()
+        finally:
+            self._closed = True
+            closing = Thread(target=self._consumer.close, name="kafka member close", daemon=True)
+            closing.start()
+            closing.join(CLOSE_S)
+            if closing.is_alive():
+                logger.warning("kafka member did not close within %s s and is left behind", CLOSE_S)
 
     def _begin(self) -> None:
         """Assign everything started: what runs already from where it is, the rest from where it is to start."""
@@ -104,13 +123,27 @@ class KafkaMember:
         self._to_start.clear()
         self._consumer.assign([Position(*partition, offset) for partition, offset in self._started.items()])
 
+    def _give_back(self) -> None:
+        """Hear of changes that have happened already; what is ours after them is revoked."""
+        try:
+            self._consumer.assign([])
+            self._consumer.consume(_DRAIN_MAX, 0)
+        except KafkaException as error:
+            logger.debug("kafka member closes after: %s", reason(error_of(error)))
+        if self._owned:
+            self._listener.revoked(sorted(self._owned))
+
     def _on_assign(self, consumer: Consumer, positions: list[Position]) -> None:
+        if self._closed:
+            return
         consumer.assign([])
         self._own(positions)
         if positions:
             self._listener.assigned(_names(positions))
 
     def _on_revoke(self, consumer: Consumer, positions: list[Position]) -> None:
+        if self._closed:
+            return
         place = self.membership()
         if place.generation < 0 or not place.member_id:
             self._on_lost(consumer, positions)
@@ -122,6 +155,8 @@ class KafkaMember:
             self._own([])
 
     def _on_lost(self, _consumer: Consumer, positions: list[Position]) -> None:
+        if self._closed:
+            return
         self._own([])
         if positions:
             self._listener.lost(_names(positions))

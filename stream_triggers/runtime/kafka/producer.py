@@ -22,9 +22,9 @@ from confluent_kafka import TopicPartition as Position
 
 from stream_triggers.errors import Aborted, Misconfigured, StreamTriggersError, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
-from stream_triggers.runtime.kafka.delivery import connect, hand_over
+from stream_triggers.runtime.kafka.delivery import hand_over
 from stream_triggers.runtime.kafka.failures import error_of, failure, reason, transaction_failure
-from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, logger, new_client
+from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, connect, logger, new_client
 from stream_triggers.runtime.log import Membership, Outgoing, TopicPartition
 
 ACKNOWLEDGE_S = 2.0

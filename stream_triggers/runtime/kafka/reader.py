@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import TopicPartition as Position
 
 from stream_triggers.runtime.kafka.consuming import Consuming
-from stream_triggers.runtime.kafka.settings import KafkaSettings
+from stream_triggers.runtime.kafka.settings import KafkaSettings, connect
 from stream_triggers.runtime.log import Record, TopicPartition
 
 
@@ -23,6 +23,7 @@ class KafkaReader:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._consuming = Consuming(settings, "reader", self._ended)
+        connect(self._consuming.consumer)
         self._positions: dict[TopicPartition, int] = {}
 
     def assign(self, next_offsets: Mapping[TopicPartition, int]) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, Message, Producer
 
 from stream_triggers.errors import DeliveryFailed, Unavailable
-from stream_triggers.runtime.kafka.delivery import connect, hand_over
+from stream_triggers.runtime.kafka.delivery import hand_over
 from stream_triggers.runtime.kafka.failures import reason
-from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, logger, new_client
+from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, connect, logger, new_client
 from stream_triggers.runtime.log import Outgoing
 
 Identify = Callable[[str, bytes | None, bytes | None], str]

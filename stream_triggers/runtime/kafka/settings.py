@@ -23,6 +23,9 @@ from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
 
 logger = logging.getLogger("stream_triggers.kafka")
 
+CONNECT_S = 0.5
+"""How long a new client waits for its first connection before it goes on without one."""
+
 HEARTBEAT_MS_MAX = 3000
 """A member hears within this time that another one took its name; shorter where the session is short."""
 
@@ -263,3 +266,15 @@ def new_client(make: Callable[[dict[str, Any]], T], chosen: dict[str, Any], sett
             if value and shown(name, value) != value:
                 text = text.replace(value, "********")
         raise Misconfigured(f"the Kafka client refuses its settings: {text}") from None
+
+
+def connect(client: Any) -> None:
+    """Have a connection before ``client`` looks for one.
+
+    A client that finds none looks again later: a producer after half a second, a consumer after one, a request for
+    offsets after three. The first connection takes some milliseconds.
+    """
+    try:
+        client.list_topics(timeout=CONNECT_S)
+    except KafkaException as error:
+        logger.debug("kafka client is not connected yet: %s", error)
