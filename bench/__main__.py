@@ -18,8 +18,9 @@ from rich.table import Table
 
 from bench import report
 from bench.broker import broker
-from bench.programs import build_kafka_streams
+from bench.programs import Failed, build_kafka_streams
 from bench.scenarios import SCENARIOS, Bench
+from stream_triggers.errors import StreamTriggersError
 
 EVENTS, EVENTS_QUICK = 2_000_000, 200_000
 ROUNDS, ROUNDS_QUICK = 3, 1
@@ -34,7 +35,7 @@ Examples:
 
   python -m bench                        everything; writes bench/results/latest.json (about 10 minutes)
 
-  python -m bench --quick                everything, small: an impression in two minutes
+  python -m bench --quick                everything, small: an impression in three minutes
 
   python -m bench --only latency         one scenario, or several: --only latency --only workers
 
@@ -76,7 +77,7 @@ def main(
             streams=build_kafka_streams(),
             tell=tell,
         )
-        scenarios = {name: run(bench) for name, run in SCENARIOS.items() if not only or name in only}
+        scenarios, failed = _run(bench, [name for name in SCENARIOS if not only or name in only])
     results |= report.collected(scenarios) | {"events": count, "rounds": bench.rounds, "scenarios": scenarios}
     partial = quick or only or events or rounds
     path = output or (TRIAL if partial else report.LATEST)
@@ -85,6 +86,21 @@ def main(
         sys.stdout.write(json.dumps(results, indent=1) + "\n")
     else:
         _show(results, path)
+    for name, reason in failed.items():
+        progress_console.print(f"{name} failed: {reason}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(bench: Bench, names: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Results by scenario, and what kept the others from having any: one that fails does not stop the rest."""
+    results, failed = {}, {}
+    for name in names:
+        try:
+            results[name] = SCENARIOS[name](bench)
+        except (Failed, StreamTriggersError) as error:
+            failed[name] = str(error)
+    return results, failed
 
 
 @contextmanager

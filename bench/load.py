@@ -12,10 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import AdminClient
+
 from stream_triggers.config import Config
 from stream_triggers.core.message import Event
 from stream_triggers.core.record import Definition
 from stream_triggers.core.trigger import canonical, parse_trigger, version
+from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSender, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicSpec
@@ -31,6 +35,8 @@ EVENTS_PER_MS = 100
 
 _SEND_BATCH = 1000
 _SEND_TIMEOUT_S = 120.0
+_AT_ONCE_MS = 600_000
+_JOIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -107,16 +113,47 @@ class Work:
         """Write ``count`` events, half of which fire unless ``firing`` is off."""
         self._send(self.topics.events, events(count, firing=firing))
 
+    def send_events_at_once(self, count: int) -> None:
+        """Write ``count`` events in one transaction: workers that are there already see all of them when it ends."""
+        name = f"{self.name}.{self.application}-sender"
+        settings = KafkaSettings(self.bootstrap_servers, transactional_id=name, transaction_timeout_ms=_AT_ONCE_MS)
+        log = KafkaLog(settings)
+        producer = log.producer()
+        producer.open()
+        producer.begin()
+        for batch in _batches(events(count, firing=True)):
+            producer.produce(self.topics.events, batch)
+        producer.commit()
+        producer.close()
+        log.close()
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until the group has so many members, each with its partitions."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        group = self.settings().group
+        deadline = time.monotonic() + _JOIN_S
+        while time.monotonic() < deadline:
+            described = admin.describe_consumer_groups([group])[group].result()
+            if described.state == ConsumerGroupState.STABLE and len(described.members) == count:
+                return
+            time.sleep(0.1)
+        raise Unavailable(f"group {group} did not get {count} members within {_JOIN_S:g} s")
+
     def _send(self, topic: str, records: Iterable[Outgoing]) -> None:
         sender = KafkaSender(self.settings(), lambda _topic, key, _value: str(key))
-        rest = iter(records)
-        while batch := list(islice(rest, _SEND_BATCH)):
+        for batch in _batches(records):
             sender.send(topic, batch)
         sender.close(_SEND_TIMEOUT_S)
 
 
+def _batches(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
+    rest = iter(records)
+    while batch := list(islice(rest, _SEND_BATCH)):
+        yield batch
+
+
 def events(count: int, *, firing: bool) -> Iterator[Outgoing]:
-    """About 140 bytes each, keyed by order; a hundred of them happen in one millisecond."""
+    """About 130 bytes each, keyed by order; a hundred of them happen in one millisecond."""
     start_ms = time.time_ns() // 1_000_000
     for n in range(count):
         code = CODES[n % 2] if firing else CODES[1]

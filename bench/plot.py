@@ -1,7 +1,7 @@
 """The results as a picture: rate and latency of the engine beside Kafka Streams, as SVG without any library.
 
-One hue stands for one program in both panels. Bars start at zero and carry their numbers; the scale of latency is
-logarithmic, since its points lie a hundred times apart.
+One hue stands for one program in both panels. Bars of rates start at zero; the scale of latency is logarithmic, since
+its points lie a hundred times apart.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, NamedTuple
 
-WIDTH, HEIGHT = 760, 330
+WIDTH, HEIGHT = 760, 292
 TOP, BOTTOM = 66, 262
 TICKS_MS = (1, 3, 10, 30, 100, 300, 1000)
 
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-weight: 600; font-size: 14px }
 .number { font-size: 11px; fill: #555 } .grid { stroke: #ddd }
-.floor { fill: #b8b8b8 } .engine { fill: #1f77b4 } .streams { fill: #e08214 } .streams-short { fill: #f5c28a }
+.floor { fill: #b8b8b8 } .engine { fill: #1f77b4 } .streams { fill: #e08214 }
+.streams-other { fill: #f5c28a }
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .number { fill: #aaa } .grid { stroke: #444 } }
 """
 
@@ -34,12 +35,13 @@ class Program(NamedTuple):
 RATES = (
     Program("floor", "client's floor", "floor"),
     Program("engine", "stream_triggers", "engine"),
-    Program("kafka_streams", "Kafka Streams", "streams"),
+    Program("kafka_streams", "Kafka Streams, tuned", "streams"),
+    Program("kafka_streams_plain", "Kafka Streams, default settings", "streams-other"),
 )
 LATENCIES = (
     Program("engine", "stream_triggers", "engine"),
     Program("kafka_streams_100", "Kafka Streams, 100 ms commits", "streams"),
-    Program("kafka_streams_10", "Kafka Streams, 10 ms commits", "streams-short"),
+    Program("kafka_streams_10", "Kafka Streams, 10 ms commits", "streams-other"),
 )
 
 
@@ -63,17 +65,14 @@ def _rates(measured: Mapping[str, Any], left: int, right: int) -> Iterator[str]:
     if not shown:
         return
     yield _text(left, 24, "Events per second, exactly once", "title")
-    yield _text(left, 42, "second half of a run, one process; CPU seconds per million events", "number")
+    yield _text(left, 42, "one process, second half of a run", "number")
     most = max(result["second_half_events_per_s"] for _, result in shown)
-    width = (right - left) / len(shown)
+    step = (BOTTOM - TOP) / len(shown)
     for at, (program, result) in enumerate(shown):
-        rate, x = result["second_half_events_per_s"], left + at * width
-        top = BOTTOM - rate / most * (BOTTOM - TOP - 14)
-        middle = x + width / 2
-        yield _bar(program, x + width * 0.2, top, width * 0.6)
-        yield _text(middle, top - 5, f"{rate:,.0f}", "number", "middle")
-        yield _text(middle, BOTTOM + 17, program.label, "", "middle")
-        yield _text(middle, BOTTOM + 33, f"{result['second_half_cpu_s_per_million']:.1f} CPU s", "number", "middle")
+        rate, y = result["second_half_events_per_s"], TOP + (at + 0.4) * step
+        cost = f"{result['second_half_cpu_s_per_million']:.1f} CPU s per million"
+        yield _text(left, y - 6, f"{program.label}: {rate:,.0f}/s, {cost}", "number")
+        yield _bar(program, left, y, rate / most * (right - left), 14)
 
 
 def _latencies(measured: Mapping[str, Any], left: int, right: int) -> Iterator[str]:
@@ -89,13 +88,11 @@ def _latencies(measured: Mapping[str, Any], left: int, right: int) -> Iterator[s
     rows = [(rate, *each) for rate in shown[0][1] for each in shown]
     step = (BOTTOM - TOP) / len(rows)
     for at, (rate, program, by_rate) in enumerate(rows):
-        y = TOP + (at + 0.65) * step
-        low, high = (_across(by_rate[rate][part], left, right) for part in ("p50", "p99"))
-        yield _text(left, y - 8, f"{program.label}, {rate}/s", "number")
-        yield f'<rect class="{program.style}" x="{low:.1f}" y="{y - 1:.1f}" width="{high - low:.1f}" height="3"/>'
+        p50, p99 = (by_rate[rate][part] for part in ("p50", "p99"))
+        y, low, high = TOP + (at + 0.65) * step, _across(p50, left, right), _across(p99, left, right)
+        yield _text(left, y - 8, f"{program.label}, {int(rate):,}/s: {p50:.1f} to {p99:.1f}", "number")
+        yield _bar(program, low, y - 1, high - low, 3)
         yield f'<circle class="{program.style}" cx="{low:.1f}" cy="{y + 0.5:.1f}" r="5"/>'
-        yield _text(low + 8, y + 12, f"{by_rate[rate]['p50']:.1f}", "number")
-        yield _text(high, y + 12, f"{by_rate[rate]['p99']:.1f}", "number", "middle")
 
 
 def _across(value_ms: float, left: int, right: int) -> float:
@@ -104,11 +101,8 @@ def _across(value_ms: float, left: int, right: int) -> float:
     return left + (within - low) / (high - low) * (right - left)
 
 
-def _bar(program: Program, x: float, top: float, width: float) -> str:
-    return (
-        f'<rect class="{program.style}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" '
-        f'height="{BOTTOM - top:.1f}" rx="2"/>'
-    )
+def _bar(program: Program, x: float, y: float, width: float, height: float) -> str:
+    return f'<rect class="{program.style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" rx="1"/>'
 
 
 def _text(x: float, y: float, text: str, style: str = "", anchor: str = "start") -> str:

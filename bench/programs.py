@@ -45,10 +45,16 @@ def engine(work: Work, messages: int) -> Measurement:
     return _measured(_engine(work, messages, "0"))
 
 
-def engines(work: Work, messages: int, workers: int) -> list[Measurement]:
-    """Several workers of the engine that share the input."""
+@contextmanager
+def engines(work: Work, messages: int, workers: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Several workers of the engine that share the input; each ends when it has got nothing for some seconds."""
     running = [_start(_engine(work, messages, str(slot))) for slot in range(workers)]
-    return [_ended(each) for each in running]
+    try:
+        yield running
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
 
 
 @contextmanager
@@ -115,14 +121,15 @@ def _engine(work: Work, messages: int, slot: str) -> list[str]:
 
 
 def _measured(command: Sequence[str]) -> Measurement:
-    return _ended(_start(command))
+    return ended(_start(command))
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _ended(process: subprocess.Popen[str]) -> Measurement:
+def ended(process: subprocess.Popen[str]) -> Measurement:
+    """Wait for the end of a program; what it has measured. Raises ``Failed``."""
     try:
         said, complained = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Results as a file, as a table, and in the README: `python -m bench.report` writes the README's from latest.json."""
+"""Results as files, as tables, and in the README: `python -m bench.report` writes the README's from the files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bench.plot import plot
 
 HERE = Path(__file__).parent
 LATEST = HERE / "results" / "latest.json"
+STAGES = LATEST.with_name("stages.json")
 PLOT = LATEST.with_suffix(".svg")
 README = HERE / "README.md"
 
-_BEGIN, _END = "<!-- results: python -m bench.report -->", "<!-- end of results -->"
 _PACKAGES = ("stream-triggers", "confluent-kafka", "rocksdict", "orjson")
 
 
@@ -45,10 +45,11 @@ def collected(scenarios: Mapping[str, Any]) -> dict[str, Any]:
         found["engine_second_half_events_per_s"] = engine["second_half_events_per_s"]
         found["cpu_s_per_million"] = engine["cpu_s_per_million"]
         found["rss_mb"] = engine["rss_mb"]
-        streams = scenarios["throughput"]["kafka_streams"]
-        if isinstance(streams, Mapping):
-            found["kafka_streams_events_per_s"] = streams["events_per_s"]
-            found["kafka_streams_second_half_events_per_s"] = streams["second_half_events_per_s"]
+        for name in ("kafka_streams", "kafka_streams_plain"):
+            streams = scenarios["throughput"].get(name)
+            if isinstance(streams, Mapping):
+                found[f"{name}_events_per_s"] = streams["events_per_s"]
+                found[f"{name}_second_half_events_per_s"] = streams["second_half_events_per_s"]
     if "triggers" in scenarios:
         found["engine_events_per_s_10000_triggers"] = scenarios["triggers"]["10000"]["events_per_s"]
     if "latency" in scenarios:
@@ -65,20 +66,14 @@ def write(results: Mapping[str, Any], path: Path) -> None:
 def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
     """A title and rows for every scenario in ``results``; the first row has the names of the columns."""
     scenarios = results["scenarios"]
-    if "throughput" in scenarios:
-        yield _throughput(scenarios["throughput"])
-    for name, title in (
-        ("triggers", "Many triggers on one event code"),
-        ("unmatched", "Events that no trigger listens to"),
-        ("partitions", "Partitions of the input"),
-    ):
+    for name, title in _RATES.items():
         if name in scenarios:
-            yield title, [_COLUMNS, *(_row(label, each) for label, each in scenarios[name].items() if "rounds" in each)]
+            yield title, [_COLUMNS, *(_row(label, each) for label, each in scenarios[name].items())]
     if "workers" in scenarios:
         rows = [[label, f"{each['events_per_s']:,.0f}"] for label, each in scenarios["workers"].items()]
         yield "Worker processes on one machine", [["workers", "events/s, together"], *rows]
     if "latency" in scenarios:
-        yield _latency(scenarios["latency"])
+        yield "Latency from event to readable invocation", [_LATENCY_COLUMNS, *_latency(scenarios["latency"])]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -93,52 +88,86 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def into_readme(results: Mapping[str, Any]) -> None:
-    """Put the results and the plot where the README shows them."""
-    text = README.read_text()
-    before, rest = text.split(_BEGIN)
-    _, after = rest.split(_END)
-    README.write_text(f"{before}{_BEGIN}\n{markdown(results)}{_END}{after}")
+def stages_markdown(stages: Mapping[str, Any]) -> str:
+    """Where a worker's time goes, as the README has it."""
+    lines = [
+        f"{stages['date']}, `{stages['command']}`, microseconds per event:",
+        "",
+        _line(["stage", "computed", "passed", "calls"]),
+        _line(["---", "--:", "--:", "--:"]),
+    ]
+    for depth, name, does, computed_us, passed_us, calls in stages["stages"]:
+        label = f"{'&emsp;' * depth}`{name}` {does}"
+        lines.append(_line([label, f"{computed_us:.2f}", f"{passed_us:.2f}", str(calls)]))
+    return "\n".join(lines) + "\n"
+
+
+def between(text: str, name: str, put: str) -> str:
+    """``text`` with ``put`` between its marks of this name."""
+    begin, end = f"<!-- {name}: python -m bench.report -->", f"<!-- end of {name} -->"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{put}{end}{after}"
+
+
+def into_readme() -> None:
+    """Put what was measured last, and the plot of it, where the README shows them."""
+    results = json.loads(LATEST.read_text())
+    text = between(README.read_text(), "results", markdown(results))
+    if STAGES.exists():
+        text = between(text, "stages", stages_markdown(json.loads(STAGES.read_text())))
+    README.write_text(text)
     PLOT.write_text(plot(results))
 
 
-_COLUMNS = ["", "events/s", "second half", "CPU s per million", "second half", "RSS MB"]
+_RATES = {
+    "throughput": "One trigger, half of the events fire",
+    "triggers": "Many triggers on one event code, half of the events fire one of them",
+    "unmatched": "Events that no trigger listens to",
+    "partitions": "Partitions of the input",
+}
+"""The scenarios that measure rates, and the titles of their tables."""
+
+_LABELS = {
+    "floor": "client's floor",
+    "kafka_streams": "Kafka Streams, tuned",
+    "kafka_streams_plain": "Kafka Streams, default settings",
+    "kafka_streams_100": "Kafka Streams, commits every 100 ms",
+    "kafka_streams_10": "Kafka Streams, commits every 10 ms",
+    "engine_to_floor": "engine : floor",
+    "engine_to_kafka_streams": "engine : Kafka Streams, tuned",
+    "engine_to_kafka_streams_plain": "engine : Kafka Streams, default settings",
+    "many_to_few": "10,000 : 100",
+}
+
+_MEASURES = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million", "rss_mb")
+_FORMATS = (",.0f", ",.0f", ".1f", ".1f", ".0f")
+_COLUMNS = ["", "events/s", "in the second half", "CPU s per million", "in the second half", "RSS MB"]
+_LATENCY_COLUMNS = ["", "events/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "events", "missing"]
 
 
-def _row(label: str, measured: Mapping[str, Any]) -> list[str]:
-    return [
-        label.replace("_", " "),
-        f"{measured['events_per_s']:,.0f}",
-        f"{measured['second_half_events_per_s']:,.0f}",
-        f"{measured['cpu_s_per_million']:.1f}",
-        f"{measured['second_half_cpu_s_per_million']:.1f}",
-        f"{measured['rss_mb']:.0f}",
+def _row(name: str, measured: Mapping[str, Any] | str) -> list[str]:
+    """A program's numbers, or ratios of two programs' numbers, or why there are none."""
+    label = _LABELS.get(name, name)
+    if isinstance(measured, str):
+        return [label, measured, "", "", "", ""]
+    formats = _FORMATS if "rounds" in measured else [".2f"] * len(_FORMATS)
+    cells = [
+        format(measured[measure], form) if measure in measured else ""
+        for measure, form in zip(_MEASURES, formats, strict=True)
     ]
+    return [label, *cells]
 
 
-def _throughput(measured: Mapping[str, Any]) -> tuple[str, list[list[str]]]:
-    rows = [_COLUMNS]
-    for name, each in measured.items():
-        if isinstance(each, str):
-            rows.append([name.replace("_", " "), each, "", "", "", ""])
-        elif "rounds" in each:
-            rows.append(_row(name, each))
-        else:
-            what = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million")
-            rows.append([name.replace("_", " "), *(f"{each[one]:.2f}" for one in what), ""])
-    return "One trigger, half of the events fire; medians, ratios within rounds", rows
-
-
-def _latency(measured: Mapping[str, Any]) -> tuple[str, list[list[str]]]:
-    rows = [["", "events/s", "p50 ms", "p90 ms", "p99 ms", "most", "events", "missing"]]
+def _latency(measured: Mapping[str, Any]) -> Iterator[list[str]]:
     for name, by_rate in measured.items():
+        label = _LABELS.get(name, name)
         if isinstance(by_rate, str):
-            rows.append([name.replace("_", " "), by_rate, *[""] * 6])
+            yield [label, by_rate, *[""] * 6]
             continue
         for rate, each in by_rate.items():
             times = [f"{each[part]:.1f}" for part in ("p50", "p90", "p99", "max")]
-            rows.append([name.replace("_", " "), rate, *times, str(each["samples"]), str(each["missing"])])
-    return "Latency from event to readable invocation", rows
+            yield [label, rate, *times, str(each["samples"]), str(each["missing"])]
 
 
 def _line(cells: list[str]) -> str:
@@ -166,5 +195,5 @@ def _java() -> str:
 
 
 if __name__ == "__main__":
-    into_readme(json.loads(LATEST.read_text()))
+    into_readme()
     sys.stdout.write(f"{README} and {PLOT} show {LATEST}\n")

@@ -26,6 +26,9 @@ TRIGGER_COUNTS = (100, 10_000)
 PARTITION_COUNTS = (1, 12)
 WORKER_COUNTS = (1, 2)
 
+COMPARED = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million")
+"""The measures of two programs of which ratios are made."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -73,10 +76,10 @@ def summary(rounds: list[Measurement]) -> dict[str, Any]:
     return {name: median(each[name] for each in rounds) for name in names} | {"rounds": rounds}
 
 
-def ratio(of: Mapping[str, Any], to: Mapping[str, Any], what: str) -> float:
-    """The median over the rounds of how many times ``to``'s ``what`` is in ``of``'s."""
-    pairs = zip(of["rounds"], to["rounds"], strict=True)
-    return float(median(one[what] / other[what] for one, other in pairs))
+def ratios(of: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, float]:
+    """How many times ``to``'s rates and costs are in ``of``'s: medians over the rounds."""
+    pairs = list(zip(of["rounds"], to["rounds"], strict=True))
+    return {what: median(one[what] / other[what] for one, other in pairs) for what in COMPARED}
 
 
 def throughput(bench: Bench) -> dict[str, Any]:
@@ -92,9 +95,8 @@ def throughput(bench: Bench) -> dict[str, Any]:
         run["kafka_streams_plain"] = lambda work: plain.count(work, bench.events)
     work = bench.work("throughput", events=bench.events)
     measured = bench.alternate(dict.fromkeys(run, work), lambda name, each: run[name](each))
-    rates = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million")
     for other in (name for name in run if name != "engine"):
-        measured[f"engine_to_{other}"] = {what: ratio(measured["engine"], measured[other], what) for what in rates}
+        measured[f"engine_to_{other}"] = ratios(measured["engine"], measured[other])
     return {"kafka_streams": streams} | measured if isinstance(streams, str) else measured
 
 
@@ -104,8 +106,7 @@ def triggers(bench: Bench) -> dict[str, Any]:
     works = {name: bench.work(f"triggers-{name}", triggers=n, events=bench.events_aside) for name, n in counts.items()}
     measured = bench.alternate(works, lambda _, work: programs.engine(work, bench.events_aside))
     few, many = (measured[name] for name in counts)
-    what = "cpu_s_per_million", "events_per_s"
-    return measured | {"many_to_few": {name: ratio(many, few, name) for name in what}}
+    return measured | {"many_to_few": ratios(many, few)}
 
 
 def unmatched(bench: Bench) -> dict[str, Any]:
@@ -116,9 +117,7 @@ def unmatched(bench: Bench) -> dict[str, Any]:
         "engine": lambda each: programs.engine(each, bench.events_aside),
     }
     measured = bench.alternate(dict.fromkeys(run, work), lambda name, each: run[name](each))
-    return measured | {
-        "engine_to_floor": {"events_per_s": ratio(measured["engine"], measured["floor"], "events_per_s")}
-    }
+    return measured | {"engine_to_floor": ratios(measured["engine"], measured["floor"])}
 
 
 def partitions(bench: Bench) -> dict[str, Any]:
@@ -131,15 +130,17 @@ def partitions(bench: Bench) -> dict[str, Any]:
 
 
 def workers(bench: Bench) -> dict[str, Any]:
-    """Workers that share the input, in the second half of the time in which all of them have some."""
-    work = bench.work("workers", events=bench.events)
+    """Workers that share the input, all of them there before it comes, measured while all of them have some."""
     measured: dict[str, Any] = {}
     for n in WORKER_COUNTS:
-        bench.tell(f"{n} workers")
-        results = programs.engines(work.round(n), bench.events, n)
-        start = max(each["timeline"][0][0] for each in results)
-        end = min(each["timeline"][-1][0] for each in results)
-        start += (end - start) / 2  # by then the change of ownership is over
+        work = bench.work(f"workers-{n}")
+        with programs.engines(work, bench.events, n) as running:
+            work.wait_for_workers(n)
+            work.send_events_at_once(bench.events)
+            bench.tell(f"{n} workers")
+            results = [programs.ended(each) for each in running]
+        start = max(_reached(each, 1) for each in results)
+        end = min(_reached(each, each["messages"]) for each in results)
         done = sum(_done(each, end) - _done(each, start) for each in results)
         measured[str(n)] = {"events_per_s": done / (end - start), "seconds": end - start, "messages": done}
     return measured
@@ -172,6 +173,11 @@ def _latency(bench: Bench, running: AbstractContextManager[None], work: Work, ta
 def _done(result: Measurement, at_s: float) -> int:
     """How many messages a worker had processed at one instant."""
     return max((messages for marked_s, messages in result["timeline"] if marked_s <= at_s), default=0)
+
+
+def _reached(result: Measurement, count: int) -> float:
+    """When a worker had processed so many messages."""
+    return float(next(marked_s for marked_s, messages in result["timeline"] if messages >= count))
 
 
 SCENARIOS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {

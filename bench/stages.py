@@ -9,17 +9,21 @@ Rules:
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench import report
 from bench.broker import broker
 from bench.engine import WAIT_S, worker
 from bench.load import Work
@@ -36,7 +40,7 @@ STAGES: tuple[tuple[int, type, str, str], ...] = (
     (1, KafkaMember, "poll", "take a batch from the client"),
     (1, Worker, "_accept", "check offsets, note positions"),
     (1, Worker, "_process", "make and hand over outputs"),
-    (2, DefinitionTable, "catch_up", "look for new definitions, once a transaction"),
+    (2, DefinitionTable, "catch_up", "look for new definitions"),
     (2, RouteStage, "process", "the route stage"),
     (3, RouteStage, "_match", "prefixes, decode, filters, run ids"),
     (3, RouteStage, "_fire", "arguments, encode"),
@@ -111,6 +115,7 @@ def main(
     events: Annotated[int, typer.Option(min=10_000)] = 500_000,
     triggers: Annotated[int, typer.Option(min=1)] = 1,
     bootstrap_servers: Annotated[str | None, typer.Option(help="A broker to use instead of one of its own.")] = None,
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = report.STAGES,
 ) -> None:
     """Microseconds per event, half of which fire, for every stage of a worker's hot path."""
     with broker(bootstrap_servers) as servers:
@@ -119,10 +124,23 @@ def main(
         work.apply_triggers(triggers)
         work.send_events(events)
         spents = spent_on(work, events)
+    rows = [
+        (
+            depth,
+            f"{owner.__name__}.{name}",
+            does,
+            spent.computed_s / events * 1e6,
+            spent.passed_s / events * 1e6,
+            spent.calls,
+        )
+        for (depth, owner, name, does), spent in zip(STAGES, spents, strict=True)
+    ]
+    report.write(
+        report.environment(shlex.join(["python", "-m", "bench.stages", *sys.argv[1:]])) | {"stages": rows}, output
+    )
     table = Table("stage", "computed µs", "passed µs", "calls")
-    for (depth, owner, name, does), spent in zip(STAGES, spents, strict=True):
-        times = (f"{seconds / events * 1e6:.2f}" for seconds in (spent.computed_s, spent.passed_s))
-        table.add_row(f"{'  ' * depth}{owner.__name__}.{name}: {does}", *times, str(spent.calls))
+    for depth, name, does, computed_us, passed_us, calls in rows:
+        table.add_row(f"{'  ' * depth}{name}: {does}", f"{computed_us:.2f}", f"{passed_us:.2f}", str(calls))
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""The engine on a cluster in memory: what a test needs to write inputs, drive workers by hand, and see what came out."""
+"""The engine on a cluster in memory: what a test needs to write inputs, drive workers, and see what came out."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def mutant(rule: int, *, simulation_finds: bool) -> Callable[[Callable[[], Itera
 
 
 @contextmanager
-def replaced(owner: type, name: str, value: Any) -> Iterator[None]:
-    """Replace an attribute of a class for a while."""
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Replace an attribute of a class or a module for a while."""
     original = owner.__dict__[name]
     setattr(owner, name, value)
     try:
@@ -93,7 +93,9 @@ def outputs_are_committed_after_the_positions() -> Iterator[None]:
             transaction._begin()
             waiting.setdefault(id(transaction), []).append((topic, records))
 
-    def positions_first(transaction: Transaction, offsets: Mapping[TopicPartition, int], membership: Membership) -> None:
+    def positions_first(
+        transaction: Transaction, offsets: Mapping[TopicPartition, int], membership: Membership
+    ) -> None:
         outputs = waiting.pop(id(transaction), [])
         commit(transaction, offsets, membership)
         producer = transaction._begin()

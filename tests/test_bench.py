@@ -8,7 +8,7 @@ from bench import programs, report
 from bench.load import Work
 from bench.meter import Meter
 from bench.plot import plot
-from bench.scenarios import Bench, ratio, summary
+from bench.scenarios import COMPARED, Bench, ratios, summary
 
 
 def test_a_meter_reports_the_second_half_alone():
@@ -23,10 +23,9 @@ def test_a_meter_reports_the_second_half_alone():
 
 
 def test_a_ratio_is_made_within_rounds():
-    slow_machine, fast_machine, odd = 10, 1000, 70
-    ours = summary([{"rate": 2 * slow_machine}, {"rate": 2 * fast_machine}, {"rate": odd}])
-    theirs = summary([{"rate": slow_machine}, {"rate": fast_machine}, {"rate": odd}])
-    assert ratio(ours, theirs, "rate") == 2
+    ours = summary([dict.fromkeys(COMPARED, number) for number in (20, 2000, 70)])
+    theirs = summary([dict.fromkeys(COMPARED, number) for number in (10, 1000, 70)])
+    assert ratios(ours, theirs) == dict.fromkeys(COMPARED, 2)
 
 
 RATES = {
@@ -62,7 +61,7 @@ def test_what_was_not_run_is_shown_with_its_reason_and_no_number():
     results = report.environment("python -m bench") | {"scenarios": SCENARIOS}
     lines = report.markdown(results).splitlines()
     assert "| engine | 50,000 | 60,000 | 12.2 | 11.0 | 140 |" in lines
-    assert "| kafka streams | not run: no mvn on the PATH |  |  |  |  |" in lines
+    assert "| Kafka Streams, tuned | not run: no mvn on the PATH |  |  |  |  |" in lines
     assert "Kafka Streams" not in plot(results).partition("</style>")[2]
 
 

@@ -85,7 +85,8 @@ class Claims:
     def settle(self, segment: int) -> Changes:
         """What the committed transaction changes in the store; its claims are no longer pending."""
         column = self._column(segment)
-        changes = Changes(puts=[(column, key, b"") for key in self._overlay])
+        # In order of the keys, which takes the store a little more than half the time.
+        changes = Changes(puts=[(column, key, b"") for key in sorted(self._overlay)])
         self._overlay.clear()
         return changes
 

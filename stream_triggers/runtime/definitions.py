@@ -55,6 +55,7 @@ class DefinitionTable:
         self._reader = cluster.reader()
         self._plans: dict[str, Plan] = {}
         self._quarantined: dict[str, str] = {}
+        self._is_changed = False  # since the index was made
         self.next_offset = 0
         self.index = RouteIndex(())
 
@@ -70,10 +71,11 @@ class DefinitionTable:
         Whatever was applied before a message was sent is in force when the message is processed, if this is called
         between reading the message and processing it. Costs one request to the broker when nothing is new.
         """
-        changed = self._read_to_end()
-        if changed:
+        self._read_to_end()
+        is_changed = self._is_changed
+        if is_changed:
             self._rebuild()
-        return changed
+        return is_changed
 
     @property
     def plans(self) -> Sequence[Plan]:
@@ -89,15 +91,14 @@ class DefinitionTable:
         """Stop reading."""
         self._reader.close()
 
-    def _read_to_end(self) -> bool:
-        changed = False
+    def _read_to_end(self) -> None:
         end = self._cluster.end_offsets([self._partition])[self._partition]
         while self._reader.positions()[self._partition] < end:
-            changed |= self._apply(self._reader.poll(READ_MAX, timeout_s=0.1))
-        return changed
+            self._apply(self._reader.poll(READ_MAX, timeout_s=0.1))
 
-    def _apply(self, records: Sequence[Record]) -> bool:
+    def _apply(self, records: Sequence[Record]) -> None:
         for record in records:
+            self._is_changed = True
             trigger_id = (record.key() or b"").decode(errors="replace")
             self._plans.pop(trigger_id, None)
             self._quarantined.pop(trigger_id, None)
@@ -105,7 +106,6 @@ class DefinitionTable:
             if value is not None:
                 self._define(trigger_id, value)
             self.next_offset = record.offset() + 1
-        return bool(records)
 
     def _define(self, trigger_id: str, value: bytes) -> None:
         try:
@@ -116,4 +116,5 @@ class DefinitionTable:
 
     def _rebuild(self) -> None:
         self.index = RouteIndex(self._plans.values())
+        self._is_changed = False
         log(logger, "triggers in force", count=len(self._plans), definitions_offset=self.next_offset)

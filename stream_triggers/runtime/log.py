@@ -119,6 +119,10 @@ class Member(Protocol):
         """Deliver the records of these assigned partitions, each from its next offset (also to go back)."""
         ...
 
+    def known_ends(self) -> Mapping[TopicPartition, int]:
+        """The high watermark of each started partition as it was last heard of: asks nobody, and may lag."""
+        ...
+
     def close(self) -> None:
         """Leave (a static member: without giving up its partitions before the session ends)."""
         ...

@@ -63,6 +63,8 @@ class Restore:
         for partition in partitions:
             self._settling.discard(partition)
             self._finish(self._topics.changelog_of(partition))
+        if self._inputs:
+            self._read_only_what_is_left()
 
     def step(self) -> Mapping[TopicPartition, int]:
         """Go on a little; returns the partitions that became ready, each with the offset to read its input from."""
@@ -114,8 +116,12 @@ class Restore:
         for each in done:
             self._finish(each)
         if done:
-            self._reader.assign({each: positions[each] for each in self._inputs})
+            self._read_only_what_is_left()
         return ready
+
+    def _read_only_what_is_left(self) -> None:
+        positions = self._reader.positions()
+        self._reader.assign({each: positions[each] for each in self._inputs})
 
     def _finish(self, changelog_partition: TopicPartition) -> None:
         partition = self._inputs.pop(changelog_partition, None)

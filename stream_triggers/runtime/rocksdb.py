@@ -15,7 +15,7 @@ hyper clock cache is what lets several reads of filters in the cache be that fas
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -62,7 +62,7 @@ class RocksStore:
         self._options = _options(block_cache_bytes, write_buffer_bytes)
         self._columns: dict[str, Any] = {}
         self._handles: dict[str, ColumnFamily] = {}
-        self._scans: WeakSet[Generator[tuple[bytes, bytes], None, None]] = WeakSet()
+        self._scans: WeakSet[_Scan] = WeakSet()
         try:
             existing = Rdict.list_cf(str(path)) if (path / "CURRENT").exists() else [_DEFAULT_COLUMN]
             self._db = Rdict(str(path), self._options, column_families=dict.fromkeys(existing, self._options))
@@ -88,10 +88,9 @@ class RocksStore:
         bounds = ReadOptions()
         bounds.set_iterate_upper_bound(end)
         try:
-            items = stored.items(from_key=start, read_opt=bounds)
+            scan = _Scan(stored.items(from_key=start, read_opt=bounds), self._sorted)
         except Exception as error:
             raise self._sorted(error) from error
-        scan = self._read(items)
         self._scans.add(scan)
         return scan
 
@@ -137,12 +136,6 @@ class RocksStore:
         self._columns[column] = stored
         self._handles[column] = self._db.get_column_family_handle(column)
 
-    def _read(self, items: Any) -> Generator[tuple[bytes, bytes], None, None]:
-        try:
-            yield from items
-        except Exception as error:
-            raise self._sorted(error) from error
-
     def _sorted(self, error: Exception) -> StreamTriggersError:
         """What a failure of RocksDB means for whoever must act; it says so in words only."""
         text = str(error)
@@ -165,6 +158,25 @@ class RocksStore:
             f"the state in {self._path} cannot be used: {text}",
             hint="the directory must be on a working disk and belong to the user the worker runs as",
         )
+
+
+class _Scan(Iterator[tuple[bytes, bytes]]):
+    """The rest of a scan; RocksDB's iterator holds the database open for as long as it is there."""
+
+    def __init__(self, items: Iterator[tuple[bytes, bytes]], sort: Callable[[Exception], StreamTriggersError]) -> None:
+        self._items = items
+        self._sort = sort
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:
+            raise self._sort(error) from error
+
+    def close(self) -> None:
+        self._items = iter(())
 
 
 def _options(block_cache_bytes: int, write_buffer_bytes: int) -> Options:

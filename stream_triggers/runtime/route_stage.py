@@ -20,24 +20,24 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
 from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.message import Kind, Message
 from stream_triggers.core.record import DeadLetter, Header
-from stream_triggers.core.route import LeafGroup, MatchFailure, Plan, Route, RouteIndex
+from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.claims import Claims, claim_prefix
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.codec.hot import (
-    InvocationTemplate,
-    RunTemplate,
+    EncodeFiring,
     decode_event,
     decode_result,
     decode_status,
     event_prefixes,
+    firing_encoder,
     parse_prefix,
     result_prefixes,
     status_prefixes,
@@ -71,24 +71,17 @@ class _Listeners(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """One input partition: what is derived from its name once."""
+    """One input partition: what is derived from its name once, and the encoders of what fires for its messages."""
 
     partition: TopicPartition
     claim_prefix: bytes
     runs_partition: int
+    encoders: dict[Match, EncodeFiring]
 
 
-class _Firing(NamedTuple):
-    """A match that becomes a run unless its run id is taken."""
-
-    claim: bytes
-    run_id: bytes
-    plan: Plan
-    leaf: str
-    kind: Kind
-    message: Message
-    record: Record
-    source: _Source
+_Firing: TypeAlias = tuple[bytes, bytes, Match, Kind, Message, Record, _Source]
+"""A match that becomes a run unless its run id is taken: claim, run id, and what they came from. A plain tuple, since
+one is made for every match."""
 
 
 class _Input(NamedTuple):
@@ -114,14 +107,13 @@ class RouteStage:
         self._counters = counters
         self._message_bytes_max = message_bytes_max
         self._sources: dict[tuple[str, int], _Source] = {}
-        self._templates: dict[int, tuple[InvocationTemplate, RunTemplate]] = {}
         self.use(RouteIndex(()))
 
     def use(self, index: RouteIndex) -> None:
         """From the next batch on, these triggers are in force."""
         self._index = index
         self._listeners: dict[bytes, _Listeners | None] = {}
-        self._templates.clear()
+        self._sources.clear()
 
     def process(self, records: Sequence[Record]) -> Outputs:
         """What ``records`` make; run ids are claimed in the overlay, positions and writing are the caller's."""
@@ -139,28 +131,43 @@ class RouteStage:
         runs_partition = self._source(*partition).runs_partition
         return Outgoing(value=encode(decision), key=None, partition=runs_partition)
 
-    def _match(self, source: _Input, records: list[Record], outputs: Outputs) -> list[_Firing]:
+    def _match(self, input_: _Input, records: list[Record], outputs: Outputs) -> list[_Firing]:
         values = [record.value() or b"" for record in records]
-        prefixes = source.prefixes(values)
+        prefixes = input_.prefixes(values)
         if max(map(len, values)) > self._message_bytes_max:
             prefixes = [b"" if len(v) > self._message_bytes_max else p for v, p in zip(values, prefixes, strict=True)]
-        known = self._listeners
+        known, decode = self._listeners, input_.decode
         candidates = [at for at, prefix in enumerate(prefixes) if known.get(prefix, _UNSEEN) is not None]
-        self._counters.messages += len(records)
-        self._counters.unmatched += len(records) - len(candidates)
+        unmatched = len(records) - len(candidates)
         firings: list[_Firing] = []
         for at in candidates:
+            record = records[at]
             try:
-                listeners = self._listen(source, prefixes[at], values[at])
+                listeners = known.get(prefixes[at]) or self._listen(input_, prefixes[at], values[at])
                 if listeners is None:
-                    self._counters.unmatched += 1
-                else:
-                    self._match_one(listeners, source.decode(values[at]), records[at], firings, outputs)
+                    unmatched += 1
+                    continue
+                message = decode(values[at])
             except InvalidMessage as error:
-                self._dead_letter(records[at], "decode", error.message, None, outputs)
+                self._dead_letter(record, "decode", error.message, None, outputs)
+                continue
+            kind, group = listeners
+            matches, failures = group.match(message)
+            if matches:
+                source = self._source(record.topic(), record.partition())
+                for match in matches:
+                    run_id = match.plan.run_ids.of_one(kind, message.id)
+                    firings.append((source.claim_prefix + run_id, run_id, match, kind, message, record, source))
+            elif not failures:
+                unmatched += 1
+            for failure in failures:
+                self._failed("filter_failed", failure, kind, message, record, outputs)
+        self._counters.messages += len(records)
+        self._counters.unmatched += unmatched
+        self._counters.matched += len(firings)
         return firings
 
-    def _listen(self, source: _Input, prefix: bytes, value: bytes) -> _Listeners | None:
+    def _listen(self, input_: _Input, prefix: bytes, value: bytes) -> _Listeners | None:
         """Who listens to ``prefix``, looked up once for each; raises what is wrong with a value that has none."""
         known = self._listeners.get(prefix, _UNSEEN)
         if known is not _UNSEEN:
@@ -168,7 +175,7 @@ class RouteStage:
         if len(value) > self._message_bytes_max:
             raise InvalidMessage(f"message has {len(value)} bytes, the limit is {self._message_bytes_max}")
         if not prefix:
-            source.decode(value)
+            input_.decode(value)
             raise InvalidMessage("message has no routing part")
         route: Route = parse_prefix(prefix)
         group = self._index.group(route)
@@ -177,77 +184,37 @@ class RouteStage:
         listeners = self._listeners[prefix] = None if group is None else _Listeners(route[0], group)  # type: ignore[arg-type]
         return listeners
 
-    def _match_one(
-        self, listeners: _Listeners, message: Message, record: Record, firings: list[_Firing], outputs: Outputs
-    ) -> None:
-        matches, failures = listeners.group.match(message)
-        self._counters.matched += len(matches)
-        kind = listeners.kind
-        if matches:
-            source = self._source(record.topic(), record.partition())
-            for plan, leaf in matches:
-                run_id = plan.run_ids.of_one(kind, message.id)
-                firings.append(_Firing(source.claim_prefix + run_id, run_id, plan, leaf, kind, message, record, source))
-        elif not failures:
-            self._counters.unmatched += 1
-        for failure in failures:
-            self._failed("filter_failed", failure, kind, message, record, outputs)
-
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
         claims = self._claims
-        for firing, is_taken in zip(firings, claims.taken([firing.claim for firing in firings]), strict=True):
-            plan, message = firing.plan, firing.message
-            if is_taken or claims.is_pending(firing.claim):  # the second: taken by this batch, since the lookup
-                self._duplicate(firing, outputs)
+        for firing, is_taken in zip(firings, claims.taken([firing[0] for firing in firings]), strict=True):
+            claim, run_id, match, kind, message, record, source = firing
+            plan, leaf = match
+            if is_taken or claims.is_pending(claim):  # the second: taken by this batch, since the lookup
+                decision = _decision("duplicate", plan, kind, message, record, run_id.hex())
+                self._decide(decision, source, outputs)
                 continue
             try:
-                run_hex = firing.run_id.hex()
-                key = plan.key(message, firing.kind, plan.trigger.id) if plan.key else None
-                arguments = orjson.dumps(plan.arguments(message, firing.kind, plan.trigger.id, run_hex))
+                key = plan.key(message, kind, plan.trigger.id) if plan.key else None
+                arguments = orjson.dumps(plan.arguments(message, kind, plan.trigger.id, run_id.hex()))
             except EvaluationFailed as failure:
-                failed = MatchFailure(plan, firing.leaf, failure.message)
-                self._failed("arguments_failed", failed, firing.kind, message, firing.record, outputs)
+                failed = MatchFailure(plan, leaf, failure.message)
+                self._failed("arguments_failed", failed, kind, message, record, outputs)
                 continue
-            claims.take(firing.claim, firing.source.partition)
-            self._emit(firing, run_hex, key, arguments, outputs)
+            claims.take(claim, source.partition)
+            encode_firing = source.encoders.get(match) or self._encoder(match, kind, source)
+            invocation, run, run_hex = encode_firing(
+                run_id, message.time_ms, key, arguments,
+                message.id, message.traceparent, message.root or message.id, message.depth + 1, record.offset(),
+            )  # fmt: skip
+            outputs.invocations.append({"value": invocation, "key": key.encode() if key else run_hex})
+            outputs.runs.append({"value": run, "key": run_hex, "partition": source.runs_partition})
 
-    def _emit(self, firing: _Firing, run_hex: str, key: str | None, arguments: bytes, outputs: Outputs) -> None:
-        _, run_id, plan, leaf, kind, message, record, source = firing
-        invocation, run = self._templates.get(id(plan)) or self._prepare(plan)
-        root, depth = message.root or message.id, message.depth + 1
-        cause = f"{kind}/{message.id}"
-        topic, partition = source.partition
-        outputs.invocations.append(
-            {
-                "value": invocation.encode(
-                    run_id, message.time_ms, key, arguments, cause, message.traceparent, root, depth
-                ),
-                "key": (key or run_hex).encode(),
-            }
+    def _encoder(self, match: Match, kind: Kind, source: _Source) -> EncodeFiring:
+        trigger, (topic, partition) = match.plan.trigger, source.partition
+        made = source.encoders[match] = firing_encoder(
+            trigger.task, trigger.id, match.plan.version, trigger.epoch, match.leaf, kind, topic, partition
         )
-        outputs.runs.append(
-            {
-                "value": run.encode(
-                    run_id, message.time_ms, key, leaf, kind, message.id,
-                    topic, partition, record.offset(), message.time_ms, root, depth,
-                ),
-                "key": run_hex.encode(),
-                "partition": source.runs_partition,
-            }
-        )  # fmt: skip
-
-    def _prepare(self, plan: Plan) -> tuple[InvocationTemplate, RunTemplate]:
-        trigger = plan.trigger
-        templates = (
-            InvocationTemplate(trigger.task, trigger.id, plan.version),
-            RunTemplate(trigger.id, plan.version, trigger.epoch, trigger.task),
-        )
-        self._templates[id(plan)] = templates
-        return templates
-
-    def _duplicate(self, firing: _Firing, outputs: Outputs) -> None:
-        decision = _decision("duplicate", firing.plan, firing.kind, firing.message, firing.record, firing.run_id.hex())
-        self._decide(decision, firing.source, outputs)
+        return made
 
     def _failed(
         self, reason: Reason, failure: MatchFailure, kind: Kind, message: Message, record: Record, outputs: Outputs
@@ -291,7 +258,7 @@ class RouteStage:
         source = self._sources.get((topic, partition))
         if source is None:
             owned = TopicPartition(topic, partition)
-            source = _Source(owned, claim_prefix(owned), partition % self._runs_partitions)
+            source = _Source(owned, claim_prefix(owned), partition % self._runs_partitions, {})
             self._sources[owned] = source
         return source
 

@@ -163,36 +163,39 @@ def claims_needed_ms(claim_retention_ms: int) -> int:
 def check(existing: Mapping[str, TopicSpec], wanted: Iterable[TopicSpec]) -> tuple[Problem, ...]:
     """What keeps workers from running on the ``existing`` topics, in the order of ``wanted``.
 
-    Only what the engine depends on is compared: how long inputs and outputs are kept, their partitions and sizes are
-    the operator's business.
+    Only what the engine depends on is compared: how long inputs and outputs are kept, and their sizes, are not.
     """
     problems: list[Problem] = []
     for spec in wanted:
         found = existing.get(spec.name)
         if found is None:
             problems.append(Problem(spec.name, "does not exist", _CREATE))
-        elif "compact" in spec.settings["cleanup.policy"]:
+        else:
             problems += [*_partition_problems(found, spec), *_setting_problems(found, spec)]
     return tuple(problems)
 
 
 def _partition_problems(found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
-    """Partitions can be added to a topic, not taken away."""
+    """Partitions can be added to a topic, not taken away; those of inputs and outputs are the operator's business."""
+    if "compact" not in spec.settings["cleanup.policy"]:
+        return
     problem = f"has {found.partitions} partitions, needs {spec.partitions}"
     topic = f"--bootstrap-server BROKER --topic {spec.name}"
     if found.partitions < spec.partitions:
         yield Problem(spec.name, problem, f"kafka-topics.sh {topic} --alter --partitions {spec.partitions}")
     elif found.partitions > spec.partitions:
-        yield Problem(spec.name, problem, f"kafka-topics.sh {topic} --delete && {_CREATE}")
+        yield Problem(spec.name, f"{problem}; made again it is empty", f"kafka-topics.sh {topic} --delete && {_CREATE}")
 
 
 def _setting_problems(found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
     alter = f"kafka-configs.sh --bootstrap-server BROKER --topic {spec.name} --alter --add-config"
     wanted, policy = spec.settings["cleanup.policy"], found.settings.get("cleanup.policy", "delete")
-    if "compact" not in policy:
-        yield Problem(spec.name, "is not compacted", f"{alter} cleanup.policy=[{wanted}]")
+    if "compact" in wanted and "compact" not in policy:
+        yield Problem(spec.name, "is not compacted", f"{alter} 'cleanup.policy=[{wanted}]'")
+    elif "compact" in policy and "compact" not in wanted:
+        yield Problem(spec.name, "is compacted, which drops messages", f"{alter} 'cleanup.policy=[{wanted}]'")
     elif "delete" in policy and "delete" not in wanted:
-        yield Problem(spec.name, "deletes old records", f"{alter} cleanup.policy=[{wanted}]")
+        yield Problem(spec.name, "deletes old records", f"{alter} 'cleanup.policy=[{wanted}]'")
     needed, kept = (int(each.settings.get("retention.ms", "-1")) for each in (spec, found))
-    if "delete" in policy and 0 <= kept < needed:
+    if "compact" in wanted and "delete" in policy and 0 <= kept < needed:
         yield Problem(spec.name, f"keeps records for {kept} ms, needs {needed}", f"{alter} retention.ms={needed}")

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.2
 """How long an idle worker waits for a message before it looks at definitions and at the request to stop."""
 
+UNREADY_WAIT_S = 0.02
+"""The same without a partition that is processed: a poll does not end because partitions were assigned in it."""
+
 NOTE_POSITIONS_EVERY_S = 5.0
 """How often a commit brings up the store's changelog positions; a restart reads again what is after them."""
 
@@ -83,6 +86,7 @@ class Worker:
         self._unannounced: set[TopicPartition] = set()  # where the definitions in force have yet to be noted
         self._read: dict[TopicPartition, int] = {}  # next offsets that the open transaction has reached
         self._read_since_s = 0.0
+        self._covered: Mapping[TopicPartition, int] = {}  # ends before which no message needs newer definitions
         self._note_positions_at_s = 0.0
 
     def start(self) -> None:
@@ -179,7 +183,7 @@ class Worker:
             return 0.0
         if self._read:
             return min(wait_s, self._config.commit_interval_ms / 1000)
-        return wait_s
+        return wait_s if self._next_offsets else min(wait_s, UNREADY_WAIT_S)
 
     def _is_restoring(self) -> bool:
         return self._local is not None and self._local.restore.active
@@ -227,6 +231,7 @@ class Worker:
             return self._accept([record for record in records if self._is_next(record)])
         if records and not self._read:
             self._read_since_s = self._clock.monotonic_s()
+            self._covered = {}
         for (topic, partition), offset in dict(zip(partitions, offsets, strict=True)).items():
             source = TopicPartition(topic, partition)
             expected[source] = self._read[source] = offset + 1
@@ -238,9 +243,7 @@ class Worker:
 
     def _process(self, local: _Local, records: Sequence[Record]) -> None:
         """Make the outputs of ``records`` and hand them to the producer, within the open transaction."""
-        if self._definitions.catch_up():  # for every batch: what comes next in an open transaction may be newer, too
-            local.stage.use(self._definitions.index)
-            self._unannounced.update(self._next_offsets)
+        self._follow_definitions(local)
         outputs = local.stage.process(records)
         outputs.runs += self._announcements(local, records)
         self._transaction.produce(self._topics.invocations, outputs.invocations)
@@ -248,6 +251,19 @@ class Worker:
         self._transaction.produce(self._topics.dead_letters, outputs.dead_letters)
         self.counters.fired += len(outputs.invocations)
         self._fault("processed")
+
+    def _follow_definitions(self, local: _Local) -> None:
+        """Have every definition in force that was applied before any message of this batch was sent.
+
+        What stood in a partition before the definitions were last read to their end was sent before that, too, and
+        needs no newer ones. So a backlog asks once per transaction, and the end of a partition with every batch.
+        """
+        if all(offset <= self._covered.get(partition, 0) for partition, offset in self._read.items()):
+            return
+        self._covered = self._member.known_ends()
+        if self._definitions.catch_up():
+            local.stage.use(self._definitions.index)
+            self._unannounced.update(self._next_offsets)
 
     def _announcements(self, local: _Local, records: Sequence[Record]) -> list[Outgoing]:
         """Which definitions are in force from here on, once per partition and change: what a later check needs."""

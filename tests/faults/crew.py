@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Self
 
 from stream_triggers.config import Config
 from tests.faults.forker import Forker, Happened, What
-from tests.faults.life import ENDED_AT_POINT, Fault, Order
+from tests.faults.life import ENDED_AT_POINT, Fault, Order, Sabotage
 
 BOUND_S = 90.0
 """Far beyond what a healthy run takes on a busy machine."""
@@ -36,7 +37,7 @@ class Settings(dict[str, int | str]):
     """Settings of workers in fault tests: short timeouts, so that what rests on them happens soon."""
 
     def __init__(self, **others: int | str) -> None:
-        super().__init__(session_timeout_ms=3000, transaction_timeout_ms=5000, **others)
+        super().__init__({"session_timeout_ms": 3000, "transaction_timeout_ms": 5000} | others)
 
 
 def until(reached: Callable[[], bool], what: str, bound_s: float = BOUND_S) -> None:
@@ -85,7 +86,8 @@ class Life:
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """SIGCONT; it is waited for anew until it is ``applied`` again."""
+        self.told.discard("applied")
         self._send(signal.SIGCONT)
 
     def may_be_fenced(self) -> None:
@@ -135,7 +137,9 @@ class Account:
 class Crew:
     """The workers of one application."""
 
-    def __init__(self, forker: Forker, config: Config, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self, forker: Forker, config: Config, settings: Settings, folder: Path, bootstrap_servers: str
+    ) -> None:
         self.account = Account()
         self.lives: dict[str, Life] = {}
         """The newest life of each slot."""
@@ -144,6 +148,7 @@ class Crew:
         self._config = config
         self._settings = settings
         self._folder = folder
+        self._bootstrap_servers = bootstrap_servers
         self._ended = threading.Condition()
 
     def __enter__(self) -> Self:
@@ -162,32 +167,44 @@ class Crew:
             for life in self.lives.values():
                 error.add_note(f"slot {life.slot}:\n{life.log_tail()}")
 
-    def start(self, slot: str, fault: Fault | None = None) -> Life:
+    def start(self, slot: str, fault: Fault | None = None, sabotage: Sabotage = "") -> Life:
         """Start the next life of ``slot``; one that still runs may find itself fenced."""
         before = self.lives.get(slot)
         if before is not None and not before.is_over:
             before.may_be_fenced()
         order = Order(
-            bootstrap_servers=self._config.bootstrap_servers,
+            bootstrap_servers=self._bootstrap_servers,
             application=self._config.application,
             slot=slot,
-            state_dir=str(self._folder / "state"),
+            state_dir=str(self.state_dir),
             log=str(self._folder / f"{self._config.application}-{slot}.log"),
             settings={"topic_prefix": self._config.topic_prefix, **self._settings},
             fault=fault,
+            sabotage=sabotage,
         )
         life = self.lives[slot] = Life(self._forker, order, self._hear)
         self._all.append(life)
         self.account.lives += 1
         return life
 
-    def next_end(self, slots: set[str], bound_s: float = BOUND_S) -> Life:
-        """Wait until the newest life of one of ``slots`` is over."""
+    @property
+    def state_dir(self) -> Path:
+        """Where all slots keep their state."""
+        return self._folder / "state"
+
+    def forget(self, slot: str) -> None:
+        """Delete the local state of a slot whose life is over."""
+        shutil.rmtree(self.state_dir / self._config.application / slot)
+
+    def over(self, slots: set[str], wait_s: float) -> list[str]:
+        """Those of ``slots`` whose newest life is over; waits for the first, if need be."""
+
+        def found() -> list[str]:
+            return [slot for slot in sorted(slots) if self.lives[slot].is_over]
+
         with self._ended:
-            self._ended.wait_for(lambda: any(self.lives[slot].is_over for slot in slots), bound_s)
-        over = next((self.lives[slot] for slot in sorted(slots) if self.lives[slot].is_over), None)
-        assert over is not None, f"no life of {sorted(slots)} ended within {bound_s:g} s"
-        return over
+            self._ended.wait_for(found, wait_s)
+        return found()
 
     def check(self) -> None:
         """Every life that is over has ended as it was meant to."""
@@ -209,5 +226,7 @@ class Crew:
     def _hear(self, life: Life) -> None:
         if life.status == ENDED_AT_POINT and life.order.fault is not None:
             self.account.faults[life.order.fault.point] += 1
+        elif life.status == KILLED:
+            self.account.faults["killed"] += 1
         with self._ended:
             self._ended.notify_all()

@@ -132,7 +132,7 @@ class Feeder:
                 for _ in range(due - count):
                     self._send_one()
                 count = max(count, due)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by stop
             self._error = error
 
     def _send_one(self) -> None:

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Literal, NoReturn, get_args
 
 import msgspec
+from confluent_kafka import Consumer
 
 from stream_triggers import telemetry
 from stream_triggers.config import Config
 from stream_triggers.errors import StreamTriggersError
-from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.kafka.producer import KafkaProducer
@@ -51,6 +52,11 @@ class Fault(msgspec.Struct, frozen=True):
     action: Literal["exit", "stop"] = "exit"
 
 
+Sabotage = Literal["", "unfenced", "reused"]
+"""A rule of the protocol that a life breaks, to see that the tests notice: positions are sent as by somebody who is not
+a member of the group (rule 5), a producer goes on after a commit that may have been sent twice (rule 8)."""
+
+
 class Order(msgspec.Struct, frozen=True):
     """What a life needs to know; ``log`` is the file it writes to, ``settings`` are fields of ``Config``."""
 
@@ -61,6 +67,7 @@ class Order(msgspec.Struct, frozen=True):
     log: str
     settings: dict[str, int | str]
     fault: Fault | None = None
+    sabotage: Sabotage = ""
 
     def config(self) -> Config:
         return Config(
@@ -73,7 +80,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 Tell = Callable[[Literal["applied", "stopping"]], None]
-"""Says something about this life to whoever started it: ``applied`` (the first commit is done), ``stopping``."""
+"""Says something about this life to whoever started it: ``applied`` (a first commit is done), ``stopping``."""
 
 
 def live(order: Order, tell: Tell) -> NoReturn:
@@ -85,7 +92,7 @@ def live(order: Order, tell: Tell) -> NoReturn:
         os.dup2(output, 2)
         sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - as long as the process
         status = _work(order, tell)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the log has it and the status says so
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -114,48 +121,26 @@ def state_of(config: Config) -> Path:
 def _work(order: Order, tell: Tell) -> int:
     config = order.config()
     telemetry.set_up("text", "info", config.slot)
-    print(f"-- life {os.getpid()} of slot {config.slot}: {order.fault}")
+    sys.stderr.write(f"-- life {os.getpid()} of slot {config.slot}: {order.fault}\n")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     reach = _Reached(order.fault, tell)
+    signal.signal(signal.SIGCONT, lambda *_: reach.begin_anew())
     path = state_of(config)
     path.mkdir(parents=True, exist_ok=True)
     worker = Worker(
-        _PointedLog(worker_settings(config), reach),
+        _PointedLog(worker_settings(config), reach, order.sabotage),
         lambda: _PointedStore(path, reach),
         SystemClock(),
         config,
         AllowedFunctions(),
         fault=reach,
     )
-    import time as _t
-    def wrap(obj, name):
-        f = getattr(obj, name)
-        def g(*a, **k):
-            t = _t.monotonic()
-            try:
-                return f(*a, **k)
-            finally:
-                dt = _t.monotonic() - t
-                if dt > 0.15: print(f"DBG {_t.strftime('%H:%M:%S')} {type(obj).__name__}.{name} {dt:.2f}")
-        setattr(obj, name, g)
-    for n in ("ready", "produce", "commit", "abort"): wrap(worker._transaction, n)
-    wrap(worker, "_prepare"); wrap(worker._definitions, "catch_up"); wrap(worker._definitions, "load"); wrap(worker._member, "subscribe");
-    op = worker._open_local
-    def opened():
-        t=_t.monotonic()
-        l = op(); print("DBG open", _t.monotonic()-t)
-        for n in ("_settle", "_read", "_begin_reading"): wrap(l.restore, n)
-        for n in ("apply",): wrap(l.store, n)
-        return l
-    worker._open_local = opened
-    wrap(worker._member, "poll"); wrap(worker._member, "start"); wrap(worker._member, "committed")
-    wrap(worker, "start")
     try:
         worker.run(stop)
     except StreamTriggersError as error:
-        print(f"-- ended: {type(error).__name__}: {error}")
+        sys.stderr.write(f"-- ended: {type(error).__name__}: {error}\n")
         return exit_status(error)
     return 0
 
@@ -167,12 +152,18 @@ class _Reached:
         self._fault = fault
         self._tell = tell
         self._times: Counter[str] = Counter()
+        self._is_told = False
         self.last = ""
+
+    def begin_anew(self) -> None:
+        """Tell of the next commit as of the first: the process was stopped."""
+        self._is_told = False
 
     def __call__(self, point: str) -> None:
         self.last = point
         self._times[point] += 1
-        if point == "applied" and self._times[point] == 1:
+        if point == "applied" and not self._is_told:
+            self._is_told = True
             self._tell("applied")
         fault = self._fault
         if fault is None or (fault.point, fault.occurrence) != (point, self._times[point]):
@@ -186,20 +177,33 @@ class _Reached:
 class _PointedLog(KafkaLog):
     """The log, with a point after the positions of a transaction were sent."""
 
-    def __init__(self, settings: KafkaSettings, reach: _Reached) -> None:
+    def __init__(self, settings: KafkaSettings, reach: _Reached, sabotage: Sabotage) -> None:
         super().__init__(settings)
         self._reach = reach
+        self._sabotage = sabotage
 
     def producer(self) -> KafkaProducer:
-        return _PointedProducer(self._settings, self._clock, self._reach)
+        return _PointedProducer(self._settings, self._clock, self._reach, self._sabotage)
 
 
 class _PointedProducer(KafkaProducer):
-    def __init__(self, settings: KafkaSettings, clock: SystemClock, reach: _Reached) -> None:
+    def __init__(self, settings: KafkaSettings, clock: Clock, reach: _Reached, sabotage: Sabotage) -> None:
         super().__init__(settings, clock)
         self._reach = reach
+        self._sabotage = sabotage
+        self._settings = settings
+
+    def begin(self) -> None:
+        if self._sabotage == "reused":
+            self._in_doubt = False
+        super().begin()
 
     def send_offsets(self, next_offsets: Mapping[TopicPartition, int], membership: Membership) -> None:
+        if self._sabotage == "unfenced":
+            stranger = Consumer(
+                {"bootstrap.servers": self._settings.bootstrap_servers, "group.id": self._settings.group}
+            )
+            membership = replace(membership, token=stranger.consumer_group_metadata())
         super().send_offsets(next_offsets, membership)
         self._reach("positioned")
 

@@ -20,8 +20,6 @@ from stream_triggers.core.message import Event, Failure, Participant, Success, T
 from stream_triggers.core.record import Activation, DeadLetter, Definition, Fact, Header, Tick
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec import (
-    InvocationTemplate,
-    RunTemplate,
     decode,
     decode_event,
     decode_result,
@@ -31,13 +29,13 @@ from stream_triggers.runtime.codec import (
     encode_result,
     encode_status,
     event_prefixes,
+    firing_encoder,
     parse_prefix,
     result_prefixes,
     status_prefixes,
 )
 from stream_triggers.runtime.codec.general import CODEC, Codec
 from stream_triggers.runtime.codec.schemas import SCHEMAS, directory, load
-from stream_triggers.runtime.codec.template import TEXTS_MAX, Texts
 from stream_triggers.runtime.codec.wire import read_long, write_int, write_long
 
 
@@ -568,75 +566,42 @@ def route_of(message: Event | TaskStatus | TaskResult) -> tuple[str, ...]:
             return ("result" if isinstance(message.outcome, Success) else "exception", message.task)
 
 
-# Templates
-
-run_ids = st.binary(min_size=16, max_size=16)
+# Firings
 
 
-@examples(100)
-@given(invocations, run_ids, texts)
-def test_an_invocation_template_writes_what_avro_writes(value: Invocation, run_id: bytes, cause: str) -> None:
-    whole = msgspec.structs.replace(value, id=run_id.hex(), run_id=run_id.hex(), causes=(cause,))
-    template = InvocationTemplate(value.task, value.trigger_id, value.trigger_version)
+@examples(200)
+@given(invocations, st.binary(min_size=16, max_size=16), participants, st.integers(0, 2**31 - 1))
+def test_a_firing_is_written_as_avro_writes_its_two_records(
+    value: Invocation, run_id: bytes, of: Participant, epoch: int
+) -> None:
+    run_hex = run_id.hex()
+    one = msgspec.structs.replace(of, time_ms=value.time_ms)
+    cause = f"{one.kind}/{one.id}"
+    invocation = msgspec.structs.replace(value, id=run_hex, run_id=run_hex, causes=(cause,))
+    run = TriggerRun(
+        *(value.trigger_id, value.trigger_version, epoch, value.task, run_hex, run_hex, value.time_ms, value.key),
+        participants=(one,),
+        root=value.root,
+        depth=value.depth,
+    )
+    encode_firing = firing_encoder(
+        *(value.task, value.trigger_id, value.trigger_version, epoch, one.leaf, one.kind, one.topic, one.partition)
+    )
 
-    assert template.encode(
-        run_id,
-        value.time_ms,
-        value.key,
-        orjson.dumps(value.arguments),
-        cause,
-        value.traceparent,
-        value.root,
-        value.depth,
-    ) == avro_write(schema_of(whole), datum(whole))
+    written = encode_firing(
+        *(run_id, value.time_ms, value.key, orjson.dumps(value.arguments), one.id, value.traceparent),
+        *(value.root, value.depth, one.offset),
+    )
 
-
-@examples(100)
-@given(invocations, run_ids)
-def test_an_invocation_template_writes_any_number_of_causes(value: Invocation, run_id: bytes) -> None:
-    whole = msgspec.structs.replace(value, id=run_id.hex(), run_id=run_id.hex())
-    template = InvocationTemplate(value.task, value.trigger_id, value.trigger_version)
-    arguments = orjson.dumps(value.arguments)
-
-    assert template.encode_several(
-        run_id, value.time_ms, value.key, arguments, value.causes, value.traceparent, value.root, value.depth
-    ) == avro_write(schema_of(whole), datum(whole))
-
-
-@examples(100)
-@given(runs, run_ids, participants)
-def test_a_run_template_writes_what_avro_writes(value: TriggerRun, run_id: bytes, one: Participant) -> None:
-    whole = msgspec.structs.replace(value, run_id=run_id.hex(), invocation_id=run_id.hex(), participants=(one,))
-    template = RunTemplate(value.trigger_id, value.trigger_version, value.epoch, value.task)
-    place = (one.topic, one.partition, one.offset, one.time_ms)
-
-    assert template.encode(
-        run_id, value.time_ms, value.key, one.leaf, one.kind, one.id, *place, value.root, value.depth
-    ) == avro_write(schema_of(whole), datum(whole))
+    assert written == (
+        avro_write(schema_of(invocation), datum(invocation)),
+        avro_write(schema_of(run), datum(run)),
+        run_hex.encode(),
+    )
 
 
-@examples(100)
-@given(runs, run_ids)
-def test_a_run_template_writes_any_number_of_participants(value: TriggerRun, run_id: bytes) -> None:
-    whole = msgspec.structs.replace(value, run_id=run_id.hex(), invocation_id=run_id.hex())
-    template = RunTemplate(value.trigger_id, value.trigger_version, value.epoch, value.task)
+def test_a_firing_that_cannot_be_written_is_refused() -> None:
+    encode_firing = firing_encoder("ship", "ship-order", "1", 0, "when", "event", "events", 0)
 
-    assert template.encode_several(
-        run_id, value.time_ms, value.key, value.participants, value.root, value.depth
-    ) == avro_write(schema_of(whole), datum(whole))
-
-
-def test_a_template_refuses_what_cannot_be_written() -> None:
-    template = InvocationTemplate("ship", "ship-order", "1")
-
-    with pytest.raises(InvalidMessage, match=r"Invocation cannot be written: .* surrogates not allowed"):
-        template.encode(bytes(16), NOW_MS, "\ud800", b"{}", "event/e-1", None, None, 1)
-
-
-def test_remembered_texts_are_forgotten_when_they_get_too_many() -> None:
-    texts = Texts()
-
-    for number in range(TEXTS_MAX + 1):
-        texts[str(number)]
-
-    assert texts == {"4096": b"\x084096"}
+    with pytest.raises(InvalidMessage, match=r"a firing cannot be written: .* surrogates not allowed"):
+        encode_firing(bytes(16), NOW_MS, "\ud800", b"{}", "e-1", None, None, 1, 7)

@@ -18,6 +18,9 @@ from tests.runtime.log_suite import LogSuite
 
 pytestmark = pytest.mark.kafka
 
+HEARTBEATS_POLLS = 20
+"""A second of polls: longer than a heartbeat, after which a member knows that it has to give partitions back."""
+
 LONG_S = 10.0
 """A wait that shows, should a poll wait for more than the first record."""
 
@@ -49,6 +52,18 @@ def test_a_loss_is_told_as_a_loss_although_partitions_were_started_after_it(bund
     away.member.start({TopicPartition(topic, 0): 0})
     bundle.until(lambda: len(away.step().heard) > 1)
     assert away.heard == [("assigned", all_of(topic, 0, 1)), ("lost", all_of(topic, 0, 1))]
+
+
+def test_records_fetched_before_a_revocation_are_not_handed_out_with_it(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(2)
+    first = bundle.joined("a", topic).start()
+    bundle.write(topic, [Outgoing(key=None, value=b"x", partition=n % 2) for n in range(20)])
+    second = bundle.participant("b", topic)
+    for _ in range(HEARTBEATS_POLLS):
+        second.step()
+    first.when_revoked = first.records.clear
+    bundle.until(lambda: len(first.step().heard) > 1)
+    assert first.values() == []
 
 
 def test_closing_with_a_loss_not_heard_of_tells_it_and_ends(bundle: KafkaBundle) -> None:
@@ -95,6 +110,19 @@ def test_after_any_starts_what_is_read_goes_on_from_the_last_of_them(bundle: Kaf
             expected[partition] = record.offset() + 1
 
 
+def test_a_partition_goes_back_although_another_is_started_right_after(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    bundle.write(topic, values_of(b"0", b"1", b"2"))
+    member = bundle.joined("a", topic).start()
+    for _ in range(20):
+        bundle.until(lambda: len(member.step().records) == 3)
+        assert member.values() == [b"0", b"1", b"2"]
+        member.records.clear()
+        member.member.start({first: 0})
+        member.member.start({second: 0})
+
+
 def _write_transactions(bundle: KafkaBundle, topic: str, random: Random) -> dict[TopicPartition, list[int]]:
     """Write some that are committed and some that are not; returns the offsets of the committed records."""
     producer = bundle.producer("a")
@@ -127,14 +155,21 @@ def test_a_start_below_what_is_kept_is_the_operators_to_mend(bundle: KafkaBundle
         bundle.until(lambda: member.step().records != [])
 
 
-def test_records_before_an_error_are_handed_out_before_it_is_raised(bundle: KafkaBundle) -> None:
+def test_an_error_that_comes_with_records_loses_none_of_them(bundle: KafkaBundle) -> None:
     topic = bundle.topic(2)
     bundle.write(topic, [Outgoing(key=None, value=b"%d" % n, partition=n % 2) for n in range(4)])
     bundle.trim(TopicPartition(topic, 0), 1)
     member = bundle.joined("a", topic).start()
+    raised: list[Misconfigured] = []
 
-    with pytest.raises(Misconfigured):
-        bundle.until(lambda: member.step().records == "never")
+    def both_came() -> bool:
+        try:
+            member.step()
+        except Misconfigured as error:
+            raised.append(error)
+        return bool(raised) and len(member.records) == 2
+
+    bundle.until(both_came)
     assert member.values() == [b"1", b"3"]
 
 
@@ -154,6 +189,17 @@ def test_a_reader_at_the_end_does_not_wait_for_more(bundle: KafkaBundle) -> None
     began_s = time.monotonic()
     assert list(reader.poll(10, LONG_S)) == []
     assert time.monotonic() - began_s < LONG_S
+
+
+def test_a_reader_that_goes_back_is_there_at_once(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    bundle.write(topic, values_of(b"0", b"1", b"2"))
+    reading = bundle.reading({TopicPartition(topic, 0): 0})
+    for _ in range(20):
+        bundle.until(lambda: len(reading.step().records) == 3)
+        reading.records.clear()
+        reading.reader.assign({TopicPartition(topic, 0): 0})
+        assert reading.reader.positions() == {TopicPartition(topic, 0): 0}
 
 
 def test_a_reader_of_nothing_has_no_positions(bundle: KafkaBundle) -> None:

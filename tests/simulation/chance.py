@@ -55,7 +55,7 @@ class Profile:
 
 def draw_profile(random: Random) -> Profile:
     """What the schedule of this seed is made of."""
-    weights: dict[Turn, float] = {"run": 10, "write": random.choice((1.0, 3.0, 6.0))}
+    weights: dict[Turn, float] = {"run": 10, "write": random.choice((0.5, 2.0, 4.0))}
     weights |= {turn: random.choice((0.0, 0.3, 1.0)) for turn in _RARE}
     return Profile(
         turns=random.randrange(30, 80),

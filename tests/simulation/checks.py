@@ -11,20 +11,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.runtime import changelog
-from stream_triggers.runtime.claims import Claims, claim_prefix
+from stream_triggers.runtime.claims import claim_prefix
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Entry, MemoryLog
 from stream_triggers.runtime.store import Changes, MemoryStore
 from stream_triggers.verify import verify
 from tests.simulation.disk import Disk
-from tests.simulation.material import FUNCTIONS, REVISIONS
+from tests.simulation.material import FUNCTIONS
 from tests.simulation.oracle import Definitions, Expected, Input, Letter, expect, in_force
 
 if TYPE_CHECKING:
@@ -41,10 +41,13 @@ class Checks:
         self._group = world.cluster.group(world.config.application)
         self._offsets: dict[TopicPartition, int] = {}
         self._inputs = {claim_prefix(tp): tp for tp in world.sent}
-        self._claims = {self._topics.changelog_of(tp): CommittedClaims(world, self._topics.changelog_of(tp)) for tp in world.sent}
+        self._claims = {
+            self._topics.changelog_of(tp): CommittedClaims(world, self._topics.changelog_of(tp)) for tp in world.sent
+        }
         self._runs: Counter[tuple[str, str, int]] = Counter()
-        self._run_tails = [Tail(world, TopicPartition(self._topics.trigger_runs, n)) for n in range(world.profile.partitions)]
-        self._definitions_noted: dict[TopicPartition, dict[int, int]] = defaultdict(dict)
+        self._run_tails = [
+            Tail(world, TopicPartition(self._topics.trigger_runs, n)) for n in range(world.profile.partitions)
+        ]
 
     # All along
 
@@ -128,7 +131,8 @@ class Checks:
         _same("invocations", invocations, Counter(encode(one) for part in each for one in part.invocations), decode)
         runs = self._decoded(topics.trigger_runs)
         noted = Counter(encode(one) for one in runs if getattr(one, "reason", "") != "definitions_changed")
-        wanted = Counter(encode(one) for part in each for one in (*part.runs, *part.decisions))
+        records: list[Any] = [one for part in each for one in (*part.runs, *part.decisions)]
+        wanted = Counter(map(encode, records))
         _same("run records and decisions", noted, wanted, decode)
         letters = Counter(_letter(one) for one in self._decoded(topics.dead_letters))
         _same("dead letters", letters, Counter(one for part in each for one in part.letters), lambda letter: letter)
@@ -160,7 +164,7 @@ class Checks:
         report = verify(log, self._world.config, FUNCTIONS)
         assert report.findings == [], f"verify finds fault: {report.findings}"
 
-    def _decoded(self, topic: str) -> list[object]:
+    def _decoded(self, topic: str) -> list[Any]:
         return [decode(entry.value()) for entry in self._world.cluster.records(topic)]
 
     def _require_copy(self, disk: Disk, key: bytes, position: int, put: set[bytes], who: str) -> None:
@@ -240,7 +244,7 @@ def _letter(letter: object) -> Letter:
     )
 
 
-def _same(what, found, wanted, shown) -> None:
+def _same(what: str, found: Counter[Any], wanted: Counter[Any], shown: Callable[[Any], object]) -> None:
     if found != wanted:
         missing, extra = wanted - found, found - wanted
         lines = [f"  missing {n} x {shown(each)}" for each, n in missing.items()]

@@ -23,7 +23,7 @@ class Breath(Protocol):
         """A place where others may go on first, or the process dies."""
         ...
 
-    def wait(self) -> None:
+    def idle(self) -> None:
         """Nothing to do here: let others go on."""
         ...
 
@@ -80,15 +80,20 @@ class SimulatedMember:
         self._inner = inner
         self._process = process
         self._is_open = True
+        self._known_ends: Mapping[TopicPartition, int] = {}
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self._inner.subscribe(topics, listener)
 
+    def known_ends(self) -> Mapping[TopicPartition, int]:
+        return self._known_ends
+
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
         self._process.breathe()
         records = self._inner.poll(records_max, timeout_s)
+        self._known_ends = self._inner.known_ends()
         if not records:
-            self._process.wait()
+            self._process.idle()
         return records
 
     def membership(self) -> Membership:
@@ -104,7 +109,7 @@ class SimulatedMember:
             except Unavailable:
                 if self._process.now_ms() >= deadline_ms:
                     raise
-                self._process.wait()
+                self._process.idle()
 
     def start(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         self._inner.start(next_offsets)
@@ -168,7 +173,7 @@ class SimulatedReader:
         self._process.breathe()
         records = self._inner.poll(min(records_max, self._read_max), 0)
         if not records:
-            self._process.wait()
+            self._process.idle()
         return records
 
     def positions(self) -> Mapping[TopicPartition, int]:

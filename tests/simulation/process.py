@@ -77,6 +77,10 @@ class Process:
         return self.end == "running"
 
     @property
+    def is_in_transaction(self) -> bool:
+        return self.worker._transaction.begun
+
+    @property
     def runs_again_ms(self) -> int:
         """When it would do something if it were its turn."""
         return max(self.away_until_ms, self.sleeps_until_ms)
@@ -124,6 +128,9 @@ class Process:
     def breathe(self) -> None:
         if self._around.interrupts():
             self._let_others_go_on()
+
+    def idle(self) -> None:
+        self._let_others_go_on()
 
     def ask(self) -> None:
         self.breathe()

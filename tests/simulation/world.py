@@ -6,7 +6,8 @@ what was written is worked off, and everybody stops.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from stream_triggers.config import Config
@@ -18,7 +19,15 @@ from stream_triggers.runtime.topics import Topics, specs
 from tests.simulation.chance import Profile, RandomFaults, Turn, draw_profile
 from tests.simulation.checks import Checks
 from tests.simulation.disk import Disk
-from tests.simulation.material import MESSAGE_BYTES_MAX, REVISIONS, USABLE, Revision, Sent, some_message
+from tests.simulation.material import (
+    MESSAGE_BYTES_MAX,
+    REVISIONS,
+    USABLE,
+    Revision,
+    Sent,
+    remembered_definitions,
+    some_message,
+)
 from tests.simulation.process import FaultPoint, Process, ProgrammerError
 
 START_MS = 1_700_000_000_000
@@ -51,14 +60,20 @@ class World:
         )
         self.topics = Topics(self.config.application)
         self.cluster.create_topics(
-            specs(self.topics, {}, claim_retention_ms=self.config.claim_retention_ms, partitions=self.profile.partitions)
+            specs(
+                self.topics, {}, claim_retention_ms=self.config.claim_retention_ms, partitions=self.profile.partitions
+            )
         )
         self.sent: dict[TopicPartition, list[tuple[Sent, int]]] = {
-            TopicPartition(topic, number): [] for topic in self.topics.inputs for number in range(self.profile.partitions)
+            TopicPartition(topic, number): []
+            for topic in self.topics.inputs
+            for number in range(self.profile.partitions)
         }
         """What was written to each input partition, each with where the definitions topic ended at that moment."""
         self.disks: dict[str, Disk] = {}
         self.processes: list[Process] = []
+        self.seen: Counter[str] = Counter()
+        """How processes have ended, and what their workers have counted."""
         self.is_healthy = False
         self.checks = Checks(self)
         self._started = 0
@@ -84,7 +99,12 @@ class World:
         return self.clock.now_ms()
 
     def interrupts(self) -> bool:
-        return not self.is_healthy and self.random.random() < self.profile.interrupt_chance
+        """Something else happens first: authors and senders write, or other processes go on."""
+        if self.is_healthy or self.random.random() >= self.profile.interrupt_chance:
+            return False
+        if self.random.random() < 0.2:
+            self._take(self.random.choice(("write", "define")))
+        return self.random.random() < 0.7
 
     def leaves_unanswered(self) -> bool:
         return not self.is_healthy and self.random.random() < self.profile.unanswered_chance
@@ -100,34 +120,25 @@ class World:
     # Turns
 
     def _take(self, turn: Turn) -> None:
-        match turn:
-            case "run":
-                for _ in range(self.random.choice((1, 1, 3, 8))):
-                    self._run_one()
-                    self.clock.advance(self.random.choice(_SHORT_MS))
-            case "write":
-                self._write()
-            case "define":
-                self._define()
-            case "away":
-                for process in self._some_running():
-                    process.away_until_ms = self.now_ms() + self.random.choice(_LONG_MS)
-            case "machine away":
-                self.clock.advance(self.random.choice(_LONG_MS))
-            case "kill":
-                for process in self._some_running():
-                    self._kill(process)
-            case "stop":
-                for process in self._some_running():
-                    process.ask_to_stop()
-            case "start":
-                self._start(str(self.random.randrange(self.profile.slots)))
-            case "late":
-                self.cluster.deliver_late()
-            case "wait":
-                self._pass_time(self.random.choice(_SHORT_MS))
-            case "wait long":
-                self._pass_time(self.random.choice(_LONG_MS))
+        turns: Mapping[Turn, Callable[[], None]] = {
+            "run": self._run_some,
+            "write": self._write,
+            "define": self._define,
+            "away": self._send_away,
+            "kill": self._kill_one,
+            "stop": self._stop_one,
+            "start": lambda: self._start(str(self.random.randrange(self.profile.slots))),
+            "late": self.cluster.deliver_late,
+            "wait": lambda: self._pass_time(self.random.choice(_SHORT_MS)),
+            "wait long": lambda: self._pass_time(self.random.choice(_LONG_MS)),
+            "machine away": lambda: self.clock.advance(self.random.choice(_LONG_MS)),
+        }
+        turns[turn]()
+
+    def _run_some(self) -> None:
+        for _ in range(self.random.choice((1, 1, 3, 8))):
+            self._run_one()
+            self.clock.advance(self.random.choice(_SHORT_MS))
 
     def _run_one(self) -> None:
         """Let one process go on; time passes until one can, and an empty slot gets one before long."""
@@ -150,7 +161,7 @@ class World:
             self._bury(process)
 
     def _write(self) -> None:
-        for _ in range(self.random.randrange(1, 5)):
+        for _ in range(self.random.choice((1, 2, 4, 8))):
             sent = some_message(self.random, self.topics)
             before = {tp: len(entries) for tp, entries in self._entries(sent.topic).items()}
             self.cluster.write(sent.topic, [Outgoing(key=sent.key, value=sent.value)])
@@ -185,18 +196,34 @@ class World:
                 other.had_company = process.had_company = True
         self.processes.append(process)
 
+    def _send_away(self) -> None:
+        for process in self._some_running():
+            process.away_until_ms = self.now_ms() + self.random.choice(_LONG_MS)
+
+    def _stop_one(self) -> None:
+        for process in self._some_running():
+            process.ask_to_stop()
+
+    def _kill_one(self) -> None:
+        for process in self._some_running():
+            self._kill(process)
+            if self.random.random() < 0.3 and not process.disk.is_open:
+                process.disk.lose_newest(self.random.randrange(4))
+
     def _kill(self, process: Process) -> None:
         process.kill()
         self._bury(process)
-        if self.random.random() < 0.3 and not process.disk.is_open:
-            process.disk.lose_newest(self.random.randrange(4))
 
     def _bury(self, process: Process) -> None:
         self.processes.remove(process)
         self.checks.after_end(process)
+        self.seen[process.end] += 1
+        self.seen.update({name: number for name, label, number in process.worker.counters.values() if not label})
 
     def _some_running(self) -> list[Process]:
-        return [self.random.choice(self.processes)] if self.processes else []
+        """One process, if there is any; rather one that is in the middle of something."""
+        weights = [5 if process.is_in_transaction else 1 for process in self.processes]
+        return self.random.choices(self.processes, weights) if weights else []
 
     def _pass_time(self, ms: int) -> None:
         """Let time pass; whoever is not away stays in its group meanwhile."""
@@ -255,4 +282,14 @@ class World:
 
 def simulate(seed: int) -> None:
     """Run the schedule of ``seed``."""
-    World(seed).run()
+    with remembered_definitions():
+        World(seed).run()
+
+
+def fails(seed: int) -> bool:
+    """Whether the schedule of ``seed`` shows that something is wrong."""
+    try:
+        simulate(seed)
+    except Exception:  # noqa: BLE001 - whatever a mutant breaks
+        return True
+    return False

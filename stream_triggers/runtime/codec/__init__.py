@@ -13,8 +13,7 @@ Rules:
 """
 
 from stream_triggers.runtime.codec.hot import (
-    InvocationTemplate,
-    RunTemplate,
+    EncodeFiring,
     decode,
     decode_event,
     decode_result,
@@ -24,14 +23,14 @@ from stream_triggers.runtime.codec.hot import (
     encode_result,
     encode_status,
     event_prefixes,
+    firing_encoder,
     parse_prefix,
     result_prefixes,
     status_prefixes,
 )
 
 __all__ = [
-    "InvocationTemplate",
-    "RunTemplate",
+    "EncodeFiring",
     "decode",
     "decode_event",
     "decode_result",
@@ -41,6 +40,7 @@ __all__ = [
     "encode_result",
     "encode_status",
     "event_prefixes",
+    "firing_encoder",
     "parse_prefix",
     "result_prefixes",
     "status_prefixes",

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 import orjson
@@ -71,12 +71,37 @@ def _read(out: Source, shape: Shape, target: str) -> None:
         case Many(of):
             _read_items(out, of, target)
         case Record():
-            for name, of in shape.fields:
-                _read(out, of, f"{target}_{name}")
-            arguments = ", ".join(f"{target}_{name}" for name in shape.struct.__struct_fields__)
-            out.line(f"{target} = {shape.struct.__name__}({arguments})")
+            _read_record(out, shape, target)
         case _:
             assert_never(shape)
+
+
+def _read_record(out: Source, shape: Record, target: str) -> None:
+    last = _behind_the_tail(shape)
+    for name, of in shape.fields[:last]:
+        _read(out, of, f"{target}_{name}")
+    if last < len(shape.fields):
+        _read_tail(out, shape.fields[last:], target)
+    arguments = ", ".join(f"{target}_{name}" for name in shape.struct.__struct_fields__)
+    out.line(f"{target} = {shape.struct.__name__}({arguments})")
+
+
+def _behind_the_tail(shape: Record) -> int:
+    """Where the fields begin that end the record and nearly always say nothing: null, or no distance from a root."""
+    at = len(shape.fields)
+    while at and (isinstance(shape.fields[at - 1][1], Maybe) or shape.fields[at - 1][0] == "depth"):
+        at -= 1
+    return at
+
+
+def _read_tail(out: Source, fields: Sequence[tuple[str, Shape]], target: str) -> None:
+    """One comparison tells that all of the last fields say nothing."""
+    with out.block(f"if data[p:] == {bytes(len(fields))!r}"):
+        nothing = [f"{target}_{name} = {None if isinstance(of, Maybe) else 0}" for name, of in fields]
+        out.line("; ".join([f"p += {len(fields)}", *nothing]))
+    with out.block("else"):
+        for name, of in fields:
+            _read(out, of, f"{target}_{name}")
 
 
 def _read_number(out: Source, bits: int) -> None:

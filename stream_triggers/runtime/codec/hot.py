@@ -10,25 +10,25 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
 from stream_triggers.core.invocation import Invocation, TriggerRun
-from stream_triggers.core.message import Event, Kind, Participant, TaskResult, TaskStatus
+from stream_triggers.core.message import Event, Kind, TaskResult, TaskStatus
 from stream_triggers.runtime.codec.decoder import decoder
 from stream_triggers.runtime.codec.encoder import encoder
 from stream_triggers.runtime.codec.general import CODEC
 from stream_triggers.runtime.codec.prefix import event_prefixes, parse_prefix, result_prefixes, status_prefixes
 from stream_triggers.runtime.codec.schemas import HEADER_BYTES, SCHEMAS
 from stream_triggers.runtime.codec.shape import SHAPES, Value
-from stream_triggers.runtime.codec.template import Template
+from stream_triggers.runtime.codec.template import compile_firing
 
 __all__ = [
-    "InvocationTemplate",
-    "RunTemplate",
+    "EncodeFiring",
+    "FiringEncoder",
     "decode",
     "decode_event",
     "decode_result",
@@ -38,6 +38,7 @@ __all__ = [
     "encode_result",
     "encode_status",
     "event_prefixes",
+    "firing_encoder",
     "parse_prefix",
     "result_prefixes",
     "status_prefixes",
@@ -102,114 +103,45 @@ encode_result: Callable[[TaskResult], bytes] = _ENCODERS[TaskResult]
 """``encode`` for a ``TaskResult``."""
 
 
-class _EncodeInvocation(Protocol):
-    def __call__(
-        self,
-        run_id: bytes,
-        time_ms: int,
-        key: str | None,
-        arguments: bytes,
-        cause: str,
-        traceparent: str | None,
-        root: str | None,
-        depth: int,
-    ) -> bytes: ...
-
-
-class _EncodeInvocationOfSeveral(Protocol):
-    def __call__(
-        self,
-        run_id: bytes,
-        time_ms: int,
-        key: str | None,
-        arguments: bytes,
-        causes: Sequence[str],
-        traceparent: str | None,
-        root: str | None,
-        depth: int,
-    ) -> bytes: ...
-
-
-class InvocationTemplate:
-    """Encodes the invocations of one version of a trigger.
+class EncodeFiring(Protocol):
+    """Encodes one firing: the invocation, its run record, and the run id as hexadecimal text in bytes.
 
     ``run_id`` is raw, of ``RUN_ID_BYTES``; the invocation's own id is the same. ``arguments`` is a JSON object from
-    ``orjson.dumps``. Arguments are not checked: they come from messages and triggers that were.
+    ``orjson.dumps``, ``offset`` and ``time_ms`` those of the message. Nothing is checked: it comes from messages and
+    triggers that were.
     """
 
-    __slots__ = ("encode", "encode_several")
-
-    encode: _EncodeInvocation
-    """The bytes of an invocation with one cause."""
-
-    encode_several: _EncodeInvocationOfSeveral
-    """The bytes of an invocation with any number of causes."""
-
-    def __init__(self, task: str, trigger_id: str, trigger_version: str) -> None:
-        self.encode, self.encode_several = _invocation_template(task, trigger_id, trigger_version)
-
-
-class _EncodeRun(Protocol):
     def __call__(
         self,
         run_id: bytes,
         time_ms: int,
         key: str | None,
+        arguments: bytes,
+        message_id: str,
+        traceparent: str | None,
+        root: str | None,
+        depth: int,
+        offset: int,
+    ) -> tuple[bytes, bytes, bytes]: ...
+
+
+class FiringEncoder(Protocol):
+    """Makes the encoder of the firings of one leaf of a version of a trigger, for one input partition."""
+
+    def __call__(
+        self,
+        task: str,
+        trigger_id: str,
+        trigger_version: str,
+        epoch: int,
         leaf: str,
         kind: Kind,
-        message_id: str,
         topic: str,
         partition: int,
-        offset: int,
-        participant_time_ms: int,
-        root: str | None,
-        depth: int,
-    ) -> bytes: ...
+    ) -> EncodeFiring: ...
 
 
-class _EncodeRunOfSeveral(Protocol):
-    def __call__(
-        self,
-        run_id: bytes,
-        time_ms: int,
-        key: str | None,
-        participants: Sequence[Participant],
-        root: str | None,
-        depth: int,
-    ) -> bytes: ...
-
-
-class RunTemplate:
-    """Encodes the run records of one version of a trigger, each with the id of its invocation.
-
-    ``run_id`` is raw, of ``RUN_ID_BYTES``; the invocation's id is the same. Arguments are not checked: they come from
-    messages and triggers that were.
-    """
-
-    __slots__ = ("encode", "encode_several")
-
-    encode: _EncodeRun
-    """The bytes of the record of a run with one participant."""
-
-    encode_several: _EncodeRunOfSeveral
-    """The bytes of the record of a run with any number of participants."""
-
-    def __init__(self, trigger_id: str, trigger_version: str, epoch: int, task: str) -> None:
-        self.encode, self.encode_several = _run_template(trigger_id, trigger_version, epoch, task)
-
-
-_invocation_template = Template(
-    constants=("task", "trigger_id", "trigger_version"),
-    run_ids=("id", "run_id"),
-    ready=("arguments",),
-    many="causes",
-    names={"causes": "cause"},
-).compile("invocation_template", SHAPES[Invocation], _HEADERS[Invocation])
-
-_run_template = Template(
-    constants=("trigger_id", "trigger_version", "epoch", "task"),
-    run_ids=("run_id", "invocation_id"),
-    many="participants",
-    names={"id": "message_id", "time_ms": "participant_time_ms"},
-    few=("leaf", "kind", "topic"),
-).compile("run_template", SHAPES[TriggerRun], _HEADERS[TriggerRun])
+firing_encoder: FiringEncoder = compile_firing(
+    "firing_encoder", {SHAPES[struct]: _HEADERS[struct] for struct in (Invocation, TriggerRun)}
+)
+"""Its result makes the bytes that ``encode`` makes of the whole records."""

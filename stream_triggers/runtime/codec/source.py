@@ -52,6 +52,11 @@ class Source:
         self.line(f"{name} = {expression}")
         return name
 
+    def include(self, other: Source) -> None:
+        """Add the lines of ``other`` to the block that is open."""
+        for line in other._lines:
+            self.line(line)
+
     def compile(self, name: str, names: Mapping[str, Any]) -> Any:
         """What the lines define as ``name``; they can use ``names``, the structs, and the table of sizes."""
         text = "\n".join(self._lines) + "\n"

@@ -1,7 +1,10 @@
-"""Writes an encoder for records that are made over and over with the same first fields.
+"""Writes the encoder of a firing: an invocation and its run record, from one message, in one function.
+
+The two records share most of what varies, so each part is prepared once and joined into both; what is known of a
+trigger, a leaf and an input partition is prepared once for all their firings.
 
 Rules:
-1. What it writes is what the general codec would write for the whole record, byte for byte.
+1. What it writes is what the general codec would write for the whole records, byte for byte.
 2. It does not look whether its arguments are valid: they come from messages and triggers that were looked at. What
    cannot be written at all is an ``InvalidMessage``.
 """
@@ -10,109 +13,123 @@ from __future__ import annotations
 
 from binascii import hexlify
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from stream_triggers.core.invocation import RUN_ID_BYTES
 from stream_triggers.errors import InvalidMessage
-from stream_triggers.runtime.codec.encoder import NAMES, NULL, ONE, Part, join, write, write_instant, write_sized
-from stream_triggers.runtime.codec.shape import Instant, Many, Record, Shape
+from stream_triggers.runtime.codec.encoder import NAMES, NULL, ONE, Part, join, write, write_sized
+from stream_triggers.runtime.codec.shape import Many, Record, Shape
 from stream_triggers.runtime.codec.source import Source
 from stream_triggers.runtime.codec.wire import SIZE, write_long
 
-TEXTS_MAX = 4096
-"""Texts remembered at most: more than an installation has names of topics and leaves."""
+CONSTANTS = ("task", "trigger_id", "trigger_version", "epoch", "leaf", "kind", "topic", "partition")
+"""What is given once: fields of either record, and of the participant."""
+
+VARYING = ("run_id", "time_ms", "key", "arguments", "message_id", "traceparent", "root", "depth", "offset")
+"""What is given for each firing; ``run_id`` raw, ``arguments`` as JSON in bytes."""
+
+RUN_IDS = ("id", "run_id", "invocation_id")
+"""Fields of the records, not of the participant, that are the run id as hexadecimal text."""
 
 
-class Texts(dict[str, bytes]):
-    """The bytes of texts that come again and again; forgets all of them when they get too many."""
+class _Constant(NamedTuple):
+    """A part that is the same for all firings: an expression of the constants."""
 
-    def __missing__(self, text: str) -> bytes:
-        if len(self) >= TEXTS_MAX:
-            self.clear()
-        content = text.encode()
-        encoded = self[text] = write_long(len(content)) + content
-        return encoded
+    expression: str
 
 
-class _Slot(NamedTuple):
-    """A field that varies, and the parameter that gives it."""
+def compile_firing(name: str, records: Mapping[Record, bytes]) -> Any:
+    """A function from the constants to an encoder, which makes the bytes of ``records`` and the run id as text.
 
-    field: str
-    parameter: str
-    shape: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """What is known of the fields of a record, beside their shapes.
-
-    The first fields are the ``constants``. Those in ``run_ids`` are the parameter ``run_id``, raw bytes, as hexadecimal
-    text. ``ready`` is given as bytes. ``many`` is the array that has one item mostly: its fields are parameters under
-    the names in ``names``. The texts of ``few`` fields come again and again, so their bytes are remembered.
+    ``records`` are the shapes of the invocation and of the run record, each with the header of its bytes.
     """
+    out = Source()
+    with out.block(f"def {name}({', '.join(CONSTANTS)})"):
+        out.line("cause_head = kind.encode() + b'/'")
+        inner = Source()
+        with inner.block(f"def encode({', '.join(VARYING)})"):
+            with inner.block("try"):
+                inner.line("run_hex = hexlify(run_id)")
+                inner.line("id_bytes = message_id.encode(); id_size = len(id_bytes)")
+                prepared = _Prepared(inner)
+                joins = [
+                    join(list(_hoisted(out, [_Constant(repr(header)), *prepared.record(shape)], f"constant_{at}")))
+                    for at, (shape, header) in enumerate(records.items())
+                ]
+                inner.line(f"return {', '.join(joins)}, run_hex")
+            with inner.block("except (AttributeError, TypeError, ValueError) as error"):
+                inner.line("raise InvalidMessage(f'a firing cannot be written: {error}') from error")
+        out.include(inner)
+        out.line("return encode")
+    names = {"hexlify": hexlify, "constant": _constant, "InvalidMessage": InvalidMessage}
+    return out.compile(name, {**NAMES, **names})
 
-    constants: Sequence[str]
-    run_ids: Sequence[str]
-    many: str
-    names: Mapping[str, str]
-    ready: Sequence[str] = ()
-    few: Sequence[str] = ()
 
-    def compile(self, name: str, shape: Record, header: bytes) -> Any:
-        """A function from the constants to two encoders: for one item of the array, and for a sequence of items."""
-        constants, varying = shape.fields[: len(self.constants)], shape.fields[len(self.constants) :]
-        assert [field for field, _ in constants] == list(self.constants)
-        out = Source()
-        with out.block(f"def {name}({', '.join(self.constants)})"):
-            fixed = [part for field, of in constants for part in write(out, of, field, f"{field}_")]
-            out.line(f"prefix = {join([header, *fixed])}")
-            self._encoder(out, "one", shape.name, list(self._slots(varying, one=True)))
-            self._encoder(out, "several", shape.name, list(self._slots(varying, one=False)))
-            out.line("return one, several")
-        names = {"FEW": Texts(), "hexlify": hexlify, "InvalidMessage": InvalidMessage}
-        return out.compile(name, {**NAMES, **names})
+def _constant(value: str | int) -> bytes:
+    """The bytes of a text or a number."""
+    if isinstance(value, int):
+        return write_long(value)
+    content = value.encode()
+    return write_long(len(content)) + content
 
-    def _slots(self, fields: Sequence[tuple[str, Shape]], *, one: bool) -> Iterator[_Slot | bytes]:
-        for field, shape in fields:
-            if field in self.run_ids:
-                yield _Slot(field, "run_id", shape)
-            elif field == self.many and one:
-                assert isinstance(shape, Many)
-                items = shape.of.fields if isinstance(shape.of, Record) else ((field, shape.of),)
+
+def _size(expression: str) -> str:
+    return f"(SIZE[n] if (n := {expression}) < {len(SIZE)} else write_64(n))"
+
+
+def _hoisted(out: Source, parts: Sequence[Part | _Constant], name: str) -> Iterator[Part]:
+    """``parts`` with each run of constants under one name, which a line in ``out`` gives it."""
+    for at, (is_constant, run) in enumerate(groupby(parts, key=lambda part: isinstance(part, _Constant))):
+        if is_constant:
+            expressions = [part.expression for part in run if isinstance(part, _Constant)]
+            out.line(f"{name}_{at} = {' + '.join(expressions)}")
+            yield f"{name}_{at}"
+        else:
+            yield from (part for part in run if not isinstance(part, _Constant))
+
+
+class _Prepared:
+    """The parts of what varies, each prepared by lines in ``out`` when it is first asked for."""
+
+    def __init__(self, out: Source) -> None:
+        self._out = out
+        self._parts: dict[str, list[Part]] = {}
+
+    def record(self, shape: Record) -> Iterator[Part | _Constant]:
+        """The parts of one of the records."""
+        for field, of in shape.fields:
+            if field in RUN_IDS:
+                yield from (SIZE[2 * RUN_ID_BYTES], "run_hex")
+            elif isinstance(of, Many):
                 yield ONE
-                yield from (_Slot(name, self.names.get(name, name), of) for name, of in items)
+                yield from self._item(of.of)
                 yield NULL
             else:
-                yield _Slot(field, field, shape)
+                yield from self._field(field, of)
 
-    def _encoder(self, out: Source, name: str, record: str, slots: Sequence[_Slot | bytes]) -> None:
-        parameters = dict.fromkeys(slot.parameter for slot in slots if isinstance(slot, _Slot))
-        with out.block(f"def {name}({', '.join(parameters)})"):
-            with out.block("try"):
-                out.line("run_id = hexlify(run_id)")
-                parts: list[Part] = ["prefix"]
-                for slot in slots:
-                    parts += [slot] if isinstance(slot, bytes) else self._write(out, slot)
-                out.line(f"return {join(parts)}")
-            with out.block("except (AttributeError, TypeError, ValueError) as error"):
-                out.line(f"raise InvalidMessage(f'{record} cannot be written: {{error}}') from error")
+    def _item(self, of: Shape) -> Iterator[Part | _Constant]:
+        """The one participant, or the one cause."""
+        if not isinstance(of, Record):
+            yield from (_size("id_size + len(cause_head)"), "cause_head", "id_bytes")
+            return
+        for field, each in of.fields:
+            if field == "id":
+                yield from (_size("id_size"), "id_bytes")
+            else:
+                yield from self._field(field, each)
 
-    def _write(self, out: Source, slot: _Slot) -> Sequence[Part]:
-        if slot.field in self.run_ids:
-            return [SIZE[2 * RUN_ID_BYTES], slot.parameter]
-        if slot.field in self.ready:
-            return write_sized(slot.parameter)
-        if slot.field in self.few:
-            return [f"FEW[{slot.parameter}]"]
-        if isinstance(slot.shape, Instant):
-            return [self._instant(out, slot.parameter)]
-        return write(out, slot.shape, slot.parameter, f"{slot.parameter}_")
+    def _field(self, field: str, of: Shape) -> Iterator[Part | _Constant]:
+        if field in CONSTANTS:
+            yield _Constant(f"constant({field})")
+        elif field == "arguments":
+            yield from write_sized(field)
+        else:
+            yield from self._once(field, of)
 
-    @staticmethod
-    def _instant(out: Source, parameter: str) -> Part:
-        """The record's own instant comes first; the item's is the same one mostly."""
-        if parameter == "time_ms":
-            out.line(f"instant = {write_instant(parameter)}")
-            return "instant"
-        return f"(instant if {parameter} == time_ms else {write_instant(parameter)})"
+    def _once(self, field: str, of: Shape) -> list[Part]:
+        if field not in self._parts:
+            parts = write(self._out, of, field, f"{field}_")
+            self._out.line("; ".join(f"{field}_{at} = {part!s}" for at, part in enumerate(parts)))
+            self._parts[field] = [f"{field}_{at}" for at in range(len(parts))]
+        return self._parts[field]

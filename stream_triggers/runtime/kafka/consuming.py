@@ -11,14 +11,21 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from time import sleep
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Position
 
-from stream_triggers.errors import Misconfigured, StreamTriggersError
+from stream_triggers.errors import Misconfigured, StreamTriggersError, Unavailable
 from stream_triggers.runtime.kafka.failures import error_of, failure, reading_failure, reason
 from stream_triggers.runtime.kafka.settings import KafkaSettings, Role, client_settings, logger, new_client
+from stream_triggers.runtime.log import TopicPartition
+
+_FORGET_PAUSE_S = 0.0005
+_FORGET_TRIES = 10_000
+"""It takes one, seldom two."""
 
 _PASSING = frozenset(
     {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._MAX_POLL_EXCEEDED}
@@ -33,6 +40,8 @@ class Consuming:
         """``on_end`` is told where a partition ends for now, if the role's settings ask for it."""
         chosen = {**client_settings(settings, role), "error_cb": self._hear}
         self.consumer: Consumer = new_client(Consumer, chosen, settings)
+        self.changes = 0
+        """Changes of ownership so far; what was taken before one is not handed out after it."""
         self._on_end = on_end
         self._reported: set[int] = set()
         self._held: StreamTriggersError | None = None
@@ -55,14 +64,33 @@ class Consuming:
             self._raise_held()
         return batch
 
+    def assign(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions from these positions, and no others.
+
+        Returns when the library has forgotten the positions before: until then it would tell the old ones.
+        """
+        self.consumer.assign([Position(*partition, offset) for partition, offset in next_offsets.items()])
+        for _ in range(_FORGET_TRIES):
+            if not self.reached(next_offsets):
+                return
+            sleep(_FORGET_PAUSE_S)
+        raise Unavailable("the Kafka client does not take up new positions")
+
+    def reached(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where reading continues in those of ``partitions`` that something was taken from since they were assigned."""
+        told = self.consumer.position([Position(*partition) for partition in partitions])
+        return {TopicPartition(each.topic, each.partition): each.offset for each in told if each.offset >= 0}
+
     def _batch(self, records_max: int, timeout_s: float) -> list[Any]:
         batch: list[Any] = self.consumer.consume(records_max, 0)
         if batch or timeout_s <= 0:
             return batch
         first = self.consumer.poll(timeout_s)
-        if first is None:
-            return []
-        return [first, *self.consumer.consume(records_max - 1, 0)] if records_max > 1 else [first]
+        if first is None or records_max == 1:
+            return [] if first is None else [first]
+        changes = self.changes
+        rest: list[Any] = self.consumer.consume(records_max - 1, 0)
+        return [first, *rest] if self.changes == changes else rest
 
     def _act_on(self, entry: Any) -> None:
         error = entry.error()

@@ -31,7 +31,7 @@ def hand_over(client: Producer, topic: str, records: list[Outgoing]) -> list[tup
     refused: list[tuple[KafkaError, Outgoing]] = []
     for partition, batch in batches.items():
         while client.produce_batch(topic, batch, partition) < len(batch):
-            marked = [(record.pop(_MARK), record) for record in batch if _MARK in record]
+            marked = [(KafkaError(record.pop(_MARK).code()), record) for record in batch if _MARK in record]
             batch = [record for error, record in marked if error.code() == KafkaError._QUEUE_FULL]
             refused += [(error, record) for error, record in marked if error.code() != KafkaError._QUEUE_FULL]
             if not batch:

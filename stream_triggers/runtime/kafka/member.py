@@ -4,9 +4,8 @@ Rules:
 1. The client library holds the partitions that are started, and no others; starting one assigns all of them anew,
    each at its position. That throws away what was fetched and not taken yet; pausing and seeking instead would keep
    it, but a partition resumed after a seek can be left without fetching, for a second or for good.
-2. A batch never mixes what was fetched before and after a change: when ownership changed while it was collected, only
-   records of partitions that are still started are kept, and a partition that is started from inside a listener is
-   started with the next poll.
+2. A batch has nothing that was fetched before its partition changed hands, or was started anew: the library drops that
+   from its queue and from the batch it is collecting, and ``consuming`` from what was taken before.
 3. Closing tells the listener by itself, and closes the library's consumer when nobody listens any more, within a bound.
    A change that the library has still to report while it closes makes it wait for ever for its own answer.
 4. A revocation of partitions while the member has no place in its group is a loss. The library tells the two apart,
@@ -44,9 +43,6 @@ class KafkaMember:
         self._listener: Listener
         self._owned: set[TopicPartition] = set()
         self._started: dict[TopicPartition, int] = {}
-        self._to_start: dict[TopicPartition, int] = {}
-        self._polling = False
-        self._changed = False
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
@@ -57,16 +53,7 @@ class KafkaMember:
         )
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
-        if self._to_start:
-            self._begin()
-        self._polling, self._changed = True, False
-        try:
-            batch = self._consuming.take(records_max, timeout_s)
-        finally:
-            self._polling = False
-        if self._changed:
-            return [record for record in batch if (record.topic(), record.partition()) in self._started]
-        return batch
+        return self._consuming.take(records_max, timeout_s)
 
     def membership(self) -> Membership:
         try:
@@ -80,7 +67,7 @@ class KafkaMember:
         return Membership(generation, member_id.decode(), data)
 
     def committed(self, partitions: Iterable[TopicPartition], timeout_s: float) -> Mapping[TopicPartition, int | None]:
-        asked = _positions(partitions)
+        asked = [Position(*partition) for partition in partitions]
         if not asked:
             return {}
         try:
@@ -97,9 +84,15 @@ class KafkaMember:
 
     def start(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         assert self._owned.issuperset(next_offsets), f"not owned: {next_offsets.keys() - self._owned}"
-        self._to_start.update(next_offsets)
-        if not self._polling:
-            self._begin()
+        self._started.update(self._consuming.reached(self._started))
+        self._started.update(next_offsets)
+        self._consuming.assign(self._started)
+
+    def known_ends(self) -> Mapping[TopicPartition, int]:
+        return {
+            partition: self._consumer.get_watermark_offsets(Position(*partition), cached=True)[1]
+            for partition in self._started
+        }
 
     def close(self) -> None:
         if self._closed:
@@ -113,15 +106,6 @@ class KafkaMember:
             closing.join(CLOSE_S)
             if closing.is_alive():
                 logger.warning("kafka member did not close within %s s and is left behind", CLOSE_S)
-
-    def _begin(self) -> None:
-        """Assign everything started: what runs already from where it is, the rest from where it is to start."""
-        for position in self._consumer.position(_positions(self._started.keys() - self._to_start.keys())):
-            if position.offset >= 0:
-                self._started[TopicPartition(position.topic, position.partition)] = position.offset
-        self._started.update(self._to_start)
-        self._to_start.clear()
-        self._consumer.assign([Position(*partition, offset) for partition, offset in self._started.items()])
 
     def _give_back(self) -> None:
         """Hear of changes that have happened already; what is ours after them is revoked."""
@@ -163,14 +147,9 @@ class KafkaMember:
 
     def _own(self, positions: list[Position]) -> None:
         """From now on these are ours, none of them started: with an eager strategy every change concerns all."""
-        self._changed = True
+        self._consuming.changes += 1
         self._owned = set(_names(positions))
         self._started.clear()
-        self._to_start.clear()
-
-
-def _positions(partitions: Iterable[TopicPartition]) -> list[Position]:
-    return [Position(topic, partition) for topic, partition in partitions]
 
 
 def _names(positions: Iterable[Position]) -> list[TopicPartition]:

@@ -6,10 +6,10 @@ Rules:
 2. A record that could not be delivered fails the commit.
 3. Before an abort, records on their way get a bounded time to be acknowledged: aborting while the broker is still
    being told which partitions take part ends in a fatal error of the library.
-4. A commit during which a connection broke may have been sent twice, and the second one might hit a later transaction,
-   since this library does not number them. So no other transaction is begun on that producer.
+4. A commit, or an abort, that got no answer is sent again by the library, and the first one might arrive during a later
+   transaction and end that: this library does not number them. So no other transaction is begun on that producer; the
+   one that follows it has a higher epoch, under which brokers refuse what was sent before.
 """
-# ruff: noqa: SLF001 - the client library spells its own error codes with an underscore
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from confluent_kafka import TopicPartition as Position
 from stream_triggers.errors import Aborted, Misconfigured, StreamTriggersError, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.kafka.delivery import hand_over
+from stream_triggers.runtime.kafka.endings import Endings
 from stream_triggers.runtime.kafka.failures import error_of, failure, reason, transaction_failure
 from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, connect, logger, new_client
 from stream_triggers.runtime.log import Membership, Outgoing, TopicPartition
@@ -31,8 +32,6 @@ ACKNOWLEDGE_S = 2.0
 """How long an abort waits for records on their way."""
 
 RETRY_PAUSE_S = 0.02
-
-_CONNECTION_LOST = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
 
 T = TypeVar("T")
 
@@ -44,21 +43,21 @@ class KafkaProducer:
         self._budget_s = settings.transaction_timeout_ms / 1000
         self._clock = clock
         chosen = {**client_settings(settings, "producer"), "error_cb": self._hear, "on_delivery": self._delivered}
+        self._endings = Endings(chosen)
         self._client: Client = new_client(Client, chosen, settings)
         self._begun = False
         self._undelivered: StreamTriggersError | None = None
-        self._connection_lost = False
-        self._commit_in_doubt = False
+        self._in_doubt = False
 
     def open(self) -> None:
         connect(self._client)
         self._repeat(self._client.init_transactions, "taking over the transactional id", Unavailable)
 
     def begin(self) -> None:
-        if self._commit_in_doubt:
-            raise Unsettled("a connection broke during the last commit, which may have been sent twice")
+        if self._in_doubt:
+            raise Unsettled("a connection broke at the end of the last transaction, which may have been sent twice")
         self._serve()
-        self._connection_lost = False
+        self._endings.begin()
         self._try(self._client.begin_transaction, "beginning a transaction")
         self._begun, self._undelivered = True, None
 
@@ -80,15 +79,13 @@ class KafkaProducer:
 
     def commit(self) -> None:
         self._repeat(self._client.commit_transaction, "committing", Unsettled)
-        self._begun = False
-        self._serve()
-        self._commit_in_doubt = self._connection_lost
+        self._ended()
 
     def abort(self) -> None:
         if self._begun:
             self._try(lambda: self._client.flush(ACKNOWLEDGE_S), "aborting")
             self._repeat(self._client.abort_transaction, "aborting", Unsettled)
-            self._begun = False
+            self._ended()
 
     def close(self) -> None:
         """Let go of the client: closing it would abort the open transaction, and wait for the broker to do so."""
@@ -113,6 +110,11 @@ class KafkaProducer:
             else:
                 return
 
+    def _ended(self) -> None:
+        self._begun = False
+        self._serve()
+        self._in_doubt = not self._endings.certain
+
     def _serve(self) -> None:
         """Hear what the library has to report; it calls ``_hear`` and ``_delivered``."""
         self._try(lambda: self._client.poll(0), "the producer")
@@ -128,9 +130,14 @@ class KafkaProducer:
         return self._undelivered or meaning if isinstance(meaning, Aborted) else meaning
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        """Keep why the first record of the transaction failed: the commit says only that some did."""
-        if error is not None and self._undelivered is None:
-            self._undelivered = self._refusal(error, f"writing to {message.topic()}")
+        """Keep why records of the transaction failed, since the commit says only that some did.
+
+        One failure takes others with it; the one that an operator must mend is the cause.
+        """
+        if error is not None and not isinstance(self._undelivered, Misconfigured):
+            refusal = self._refusal(error, f"writing to {message.topic()}")
+            if self._undelivered is None or isinstance(refusal, Misconfigured):
+                self._undelivered = refusal
 
     def _refusal(self, error: KafkaError, what: str) -> StreamTriggersError:
         """What it means that a record was not taken: nothing a retry could not mend, unless it is the operator's."""
@@ -138,6 +145,4 @@ class KafkaProducer:
         return meaning if isinstance(meaning, Misconfigured) else Aborted(meaning.message)
 
     def _hear(self, error: KafkaError) -> None:
-        if error.code() in _CONNECTION_LOST:
-            self._connection_lost = True
         logger.info("kafka producer reports: %s", reason(error))

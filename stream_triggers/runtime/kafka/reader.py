@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import TopicPartition as Position
-
 from stream_triggers.runtime.kafka.consuming import Consuming
 from stream_triggers.runtime.kafka.settings import KafkaSettings, connect
 from stream_triggers.runtime.log import Record, TopicPartition
@@ -28,15 +26,15 @@ class KafkaReader:
 
     def assign(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         self._positions = dict(next_offsets)
-        self._consuming.consumer.assign([Position(*partition, offset) for partition, offset in next_offsets.items()])
+        self._consuming.assign(next_offsets)
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
         """Returns before its time, with nothing, when it has come to the end of a partition."""
         return self._consuming.take(records_max, timeout_s)
 
     def positions(self) -> Mapping[TopicPartition, int]:
-        for position in self._consuming.consumer.position([Position(*partition) for partition in self._positions]):
-            self._reach(TopicPartition(position.topic, position.partition), position.offset)
+        for partition, offset in self._consuming.reached(self._positions).items():
+            self._reach(partition, offset)
         return dict(self._positions)
 
     def close(self) -> None:

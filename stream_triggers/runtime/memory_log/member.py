@@ -94,6 +94,9 @@ class MemoryMember(Client, Member):
             assert name in (self._owned or ()), f"{name} is started but not assigned"
             self._positions[self._cluster.partition(name)] = next_offset
 
+    def known_ends(self) -> Mapping[TopicPartition, int]:
+        return {partition.name: partition.end for partition in self._positions}
+
     def close(self) -> None:
         if self._process.crashed or self._closed:
             return

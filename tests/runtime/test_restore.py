@@ -1,0 +1,283 @@
+"""Restore: where processing starts, what the store holds by then, and what is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from stream_triggers.errors import Corrupt, Misconfigured
+from stream_triggers.runtime import changelog
+from stream_triggers.runtime.claims import Claims, claim_prefix
+from stream_triggers.runtime.log import Outgoing, TopicPartition
+from stream_triggers.runtime.memory_log import Fault, MemoryProducer
+from stream_triggers.runtime.restore import Restore
+from stream_triggers.runtime.store import MemoryStore
+from tests.engine_bundle import EngineBundle
+from tests.runtime.log_bundle import Participant
+
+EVENTS_0, EVENTS_1 = TopicPartition("events", 0), TopicPartition("events", 1)
+CHANGELOG = "triggers-claims-events-changelog"
+CHANGELOG_0, CHANGELOG_1 = TopicPartition(CHANGELOG, 0), TopicPartition(CHANGELOG, 1)
+RUN, OTHER_RUN = b"r" * 16, b"s" * 16
+
+
+class Setting:
+    """A group with one member, the changelogs of two partitions of events, and what restores them."""
+
+    def __init__(self) -> None:
+        self.bundle = EngineBundle(partitions=2)
+        self.participant = Participant(self.bundle.log().member())
+        self.participant.member.subscribe(["events"], self.participant)
+        self.participant.step()
+        self.store = MemoryStore()
+        self.restore = self.another_restore(self.store)
+
+    def another_restore(self, store: MemoryStore) -> Restore:
+        bundle = self.bundle
+        claims = Claims(store, bundle.config.claim_retention_ms)
+        return Restore(bundle.log(), self.participant.member, store, claims, bundle.clock, bundle.topics)
+
+    def write(self, *events: str, partition: int = 0) -> None:
+        for event in events:
+            self.bundle.write("events", event.encode(), partition=partition)
+
+    def commit(self, next_offset: int, *run_ids: bytes, partition: int = 0) -> None:
+        """What a worker commits that has read to ``next_offset``."""
+        producer = self.begin(next_offset, *run_ids, partition=partition)
+        producer.commit()
+
+    def begin(self, next_offset: int, *run_ids: bytes, partition: int = 0) -> MemoryProducer:
+        producer = self.bundle.log("predecessor").producer()
+        producer.open()
+        producer.begin()
+        producer.produce(CHANGELOG, self.records(next_offset, *run_ids, partition=partition))
+        offsets = {TopicPartition("events", partition): next_offset}
+        producer.send_offsets(offsets, self.participant.member.membership())
+        return producer
+
+    def records(self, next_offset: int, *run_ids: bytes, partition: int = 0) -> list[Outgoing]:
+        segment = Claims(MemoryStore(), self.bundle.config.claim_retention_ms).segment_at(self.bundle.clock.now_ms())
+        return list(changelog.records(next_offset, segment, run_ids, partition))
+
+    def restored(self, *partitions: TopicPartition) -> dict[TopicPartition, int]:
+        """Restore to the end; where each partition starts."""
+        self.restore.add(partitions)
+        starts: dict[TopicPartition, int] = {}
+        for _ in range(200):
+            starts.update(self.restore.step())
+            if not self.restore.active:
+                return starts
+        raise AssertionError("does not end")
+
+    def stored(self, partition: TopicPartition = EVENTS_0) -> list[bytes]:
+        """The claims that the store holds of ``partition``."""
+        prefix = claim_prefix(partition)
+        columns = sorted(self.store.columns() - {changelog.POSITIONS})
+        return [key[8:] for column in columns for key, _ in self.store.scan(column, prefix, prefix + b"\xff" * 17)]
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+# Where processing starts
+
+
+def test_a_partition_that_nobody_has_worked_on_starts_at_its_beginning(setting: Setting) -> None:
+    setting.write("a", "b")
+    assert setting.restored(EVENTS_0) == {EVENTS_0: 0}
+
+
+def test_the_beginning_is_the_first_message_that_is_still_there(setting: Setting) -> None:
+    setting.write("a", "b")
+    setting.bundle.cluster.trim(EVENTS_0, 1)
+    assert setting.restored(EVENTS_0) == {EVENTS_0: 1}
+
+
+def test_a_partition_goes_on_where_the_group_has_committed(setting: Setting) -> None:
+    setting.write("a", "b", "c")
+    setting.commit(2, RUN)
+    assert setting.restored(EVENTS_0, EVENTS_1) == {EVENTS_0: 2, EVENTS_1: 0}
+
+
+def test_committed_at_the_first_message_that_is_still_there_nothing_is_lost(setting: Setting) -> None:
+    setting.write("a", "b")
+    setting.commit(1, RUN)
+    setting.bundle.cluster.trim(EVENTS_0, 1)
+    assert setting.restored(EVENTS_0) == {EVENTS_0: 1}
+
+
+def test_messages_that_were_deleted_unread_are_the_operators_business(setting: Setting) -> None:
+    setting.write("a", "b", "c")
+    setting.commit(1, RUN)
+    setting.bundle.cluster.trim(EVENTS_0, 3)
+    with pytest.raises(Misconfigured) as caught:
+        setting.restored(EVENTS_0)
+    assert caught.value.message == "messages 1 to 2 of events/0 were deleted before they were processed"
+
+
+# What the store holds
+
+
+def test_the_store_holds_every_claim_when_processing_starts(setting: Setting) -> None:
+    setting.commit(1, RUN)
+    setting.commit(2, OTHER_RUN)
+    setting.commit(1, RUN, partition=1)
+    setting.restored(EVENTS_0, EVENTS_1)
+    assert (setting.stored(EVENTS_0), setting.stored(EVENTS_1)) == ([RUN, OTHER_RUN], [RUN])
+
+
+def test_claims_of_an_aborted_transaction_are_not_restored(setting: Setting) -> None:
+    setting.begin(1, RUN).abort()
+    setting.restored(EVENTS_0)
+    assert setting.stored() == []
+
+
+def test_a_restore_on_another_store_gives_the_same(setting: Setting) -> None:
+    setting.commit(1, RUN, OTHER_RUN)
+    setting.restored(EVENTS_0)
+    first = setting.stored()
+    setting.store = MemoryStore()
+    setting.restore = setting.another_restore(setting.store)
+    setting.restored(EVENTS_0)
+    assert setting.stored() == first == [RUN, OTHER_RUN]
+
+
+def test_reading_goes_on_where_the_store_has_come_to(setting: Setting) -> None:
+    setting.commit(1, RUN)
+    setting.restored(EVENTS_0)
+    for column in setting.store.columns() - {changelog.POSITIONS}:
+        setting.store.drop(column)
+    setting.commit(2, OTHER_RUN)
+    setting.restored(EVENTS_0)
+    assert setting.stored() == [OTHER_RUN]  # and not again what was read before
+
+
+def test_the_store_notes_how_far_it_has_read(setting: Setting) -> None:
+    setting.commit(1, RUN)
+    setting.restored(EVENTS_0)
+    end = setting.bundle.cluster.partition(CHANGELOG_0).end
+    assert changelog.read_positions(setting.store, [CHANGELOG_0]) == {CHANGELOG_0: end}
+
+
+def test_what_the_changelog_has_deleted_is_passed_over(setting: Setting) -> None:
+    setting.commit(1, RUN)
+    setting.commit(2, OTHER_RUN)
+    setting.bundle.cluster.trim(CHANGELOG_0, 2)
+    setting.restored(EVENTS_0)
+    assert setting.stored() == [OTHER_RUN]
+
+
+def test_claims_that_have_expired_are_not_restored(setting: Setting) -> None:
+    setting.commit(1, RUN)
+    setting.bundle.clock.advance(2 * setting.bundle.config.claim_retention_ms)
+    setting.restored(EVENTS_0)
+    assert setting.stored() == []
+
+
+def test_a_changelog_of_a_newer_release_is_refused(setting: Setting) -> None:
+    setting.bundle.write(CHANGELOG, b"\2" + bytes(8) + RUN, partition=0)
+    with pytest.raises(Corrupt, match="claims format 2"):
+        setting.restored(EVENTS_0)
+
+
+def test_a_changelog_that_ends_before_what_the_store_has_read_was_replaced(setting: Setting) -> None:
+    setting.commit(1, RUN)
+    setting.restored(EVENTS_0)
+    replaced = Setting()
+    replaced.restore = replaced.another_restore(setting.store)
+    with pytest.raises(Corrupt) as caught:
+        replaced.restored(EVENTS_0)
+    assert caught.value.message == f"the store has read {CHANGELOG}/0 to offset 2, the topic ends at 0"
+
+
+# What is waited for
+
+
+def test_a_predecessors_open_transaction_is_waited_for(setting: Setting) -> None:
+    producer = setting.begin(1, RUN)
+    setting.restore.add([EVENTS_0])
+    assert setting.restore.step() == {}
+    producer.commit()
+    assert setting.restored(EVENTS_0) == {EVENTS_0: 1}
+    assert setting.stored() == [RUN]
+
+
+def test_a_transaction_that_is_open_below_the_high_watermark_is_waited_for(setting: Setting) -> None:
+    zombie = setting.bundle.log("zombie").producer()
+    zombie.open()
+    zombie.begin()
+    zombie.produce(CHANGELOG, setting.records(9, OTHER_RUN))
+    setting.commit(1, RUN)
+    setting.restore.add([EVENTS_0])
+    assert [setting.restore.step() for _ in range(3)] == [{}, {}, {}]
+    zombie.abort()
+    assert setting.restored(EVENTS_0) == {EVENTS_0: 1}
+    assert setting.stored() == [RUN]
+
+
+def test_partitions_that_are_ready_do_not_wait_for_the_others(setting: Setting) -> None:
+    zombie = setting.bundle.log("zombie").producer()
+    zombie.open()
+    zombie.begin()
+    zombie.produce(CHANGELOG, setting.records(9, RUN, partition=1))
+    setting.restore.add([EVENTS_0, EVENTS_1])
+    assert setting.restore.step() == {EVENTS_0: 0}
+    assert setting.restore.active
+    zombie.abort()
+    assert until_ready(setting) == {EVENTS_1: 0}
+
+
+def test_an_unanswered_question_is_asked_again(setting: Setting) -> None:
+    setting.bundle.cluster.faults.plan("committed", Fault.RETRIABLE)
+    setting.restore.add([EVENTS_0])
+    assert setting.restore.step() == {}
+    assert setting.restore.active
+    assert until_ready(setting) == {EVENTS_0: 0}
+
+
+def test_with_nothing_to_do_a_step_does_nothing(setting: Setting) -> None:
+    assert not setting.restore.active
+    assert setting.restore.step() == {}
+
+
+# Partitions that come and go
+
+
+def test_a_partition_that_was_given_up_does_not_become_ready(setting: Setting) -> None:
+    setting.restore.add([EVENTS_0, EVENTS_1])
+    setting.restore.drop([EVENTS_0])
+    assert until_ready(setting) == {EVENTS_1: 0}
+
+
+def test_a_partition_given_up_while_it_is_read_does_not_become_ready(setting: Setting) -> None:
+    zombie = setting.bundle.log("zombie").producer()
+    zombie.open()
+    zombie.begin()
+    zombie.produce(CHANGELOG, setting.records(9, OTHER_RUN) + setting.records(9, OTHER_RUN, partition=1))
+    setting.commit(1, RUN)
+    setting.restore.add([EVENTS_0, EVENTS_1])
+    setting.restore.step()
+    setting.restore.drop([EVENTS_0])
+    zombie.abort()
+    assert until_ready(setting) == {EVENTS_1: 0}
+    assert setting.stored(EVENTS_0) == []
+
+
+def test_a_partition_that_is_added_again_begins_again(setting: Setting) -> None:
+    setting.write("a")
+    setting.restore.add([EVENTS_0])
+    setting.restore.step()
+    setting.commit(1, RUN)
+    assert setting.restored(EVENTS_0) == {EVENTS_0: 1}
+    assert setting.stored() == [RUN]
+
+
+def until_ready(setting: Setting) -> Mapping[TopicPartition, int]:
+    for _ in range(200):
+        ready = setting.restore.step()
+        if ready:
+            return ready
+    raise AssertionError("nothing becomes ready")
