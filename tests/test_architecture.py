@@ -59,5 +59,7 @@ def test_every_module_is_imported_by_the_package_or_is_an_entry_point() -> None:
         for word in (alias.name.split(".")[-1], (getattr(node, "module", "") or "").split(".")[-1])
     }
     named_in_text = {module.stem for module in MODULES if any(f".{module.stem}" in m.read_text() for m in MODULES)}
-    alone = {module.stem for module in MODULES if module.name != "__init__.py"} - imported - named_in_text - entry_points
+    alone = (
+        {module.stem for module in MODULES if module.name != "__init__.py"} - imported - named_in_text - entry_points
+    )
     assert alone == set()
