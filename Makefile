@@ -1,9 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench env clean
+.PHONY: help demo test lint bench soak env clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+MINUTES ?= 10
 STAMP := $(VENV)/installed
 
 help: ## Show this list
@@ -23,6 +24,10 @@ lint: $(STAMP) ## Format, lint, types and import contracts only
 
 bench: $(STAMP) ## Measure this machine; writes bench/results/latest.json
 	$(BIN)/python -m bench $(ARGS)
+
+soak: $(STAMP) ## Fault schedules in memory, then faults on a real Kafka, for MINUTES (10) altogether
+	$(BIN)/python -m tests.simulation --minutes $$(( ($(MINUTES) + 1) / 2 )) $(if $(SEEDS),--seeds $(SEEDS))
+	$(BIN)/python -m tests.faults --minutes $$(( $(MINUTES) / 2 ))
 
 env: $(STAMP) ## Only set up the environment in .venv
 
