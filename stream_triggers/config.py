@@ -145,11 +145,11 @@ class Config:
     )
     payload_bytes_max: int = _setting(
         _MIB,
-        "Largest payload: clients refuse a larger one, workers dead-letter it.",
+        "Largest message, and largest arguments of a run: clients refuse a larger one, workers dead-letter it.",
         group="cluster",
         unit="bytes",
         minimum=1024,
-        maximum=256 * _MIB,
+        maximum=3 * _MIB,
     )
     claim_retention_ms: int = _setting(
         24 * 3_600_000,
@@ -199,7 +199,11 @@ class Config:
         maximum=1_800_000,
     )
     shutdown_budget_ms: int = _setting(
-        30_000, "Time a worker has to commit and stop before it is killed.", group="worker", unit="ms", minimum=100
+        30_000,
+        "Time a supervised worker has to commit and stop before it is killed.",
+        group="worker",
+        unit="ms",
+        minimum=100,
     )
     allow_modules: tuple[str, ...] = _setting(
         (), "Python modules whose functions triggers may call, as module:function.", group="worker"

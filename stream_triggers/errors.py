@@ -49,12 +49,12 @@ class EvaluationFailed(Rejected):
     """
 
 
-class UnknownTask(Rejected):
-    """The operator of a task worker must act: an invocation names a task the worker does not have."""
-
-
 class Misconfigured(StreamTriggersError):
     """The operator must act before start: a setting, a topic or the environment is not as needed."""
+
+
+class UnknownTask(Misconfigured):
+    """The operator of a task worker must act: an invocation names a task the worker does not have."""
 
 
 class Unavailable(StreamTriggersError):
@@ -62,7 +62,10 @@ class Unavailable(StreamTriggersError):
 
 
 class Fenced(StreamTriggersError):
-    """Nobody must act: another worker owns this slot or partition now; drop everything and stop."""
+    """The operator must act if a member is fenced: two processes run under one slot, and the older stops.
+
+    A fenced producer alone may be the victim of its own timed-out transaction; it is replaced after a pause.
+    """
 
 
 class Unsettled(StreamTriggersError):
@@ -70,7 +73,7 @@ class Unsettled(StreamTriggersError):
 
 
 class Aborted(StreamTriggersError):
-    """Nobody must act: the transaction was refused and is aborted; its input is read again."""
+    """Nobody must act: the transaction was refused; it is to be aborted, and its input read again."""
 
 
 class Corrupt(StreamTriggersError):

@@ -1,4 +1,4 @@
-"""The command line, and the only place where parts are wired together.
+"""The command line; here a worker gets its Kafka, its store and its clock.
 
 One module for each command or group of commands; ``settings`` makes their options, ``cluster`` connects them to Kafka,
 ``terminal`` prints for them, ``group`` turns errors into exit statuses: 0 done, 1 failed, 2 wrongly called. Processes

@@ -31,6 +31,8 @@ def demo(
     if as_json:
         terminal.json_document(report.counts())
     else:
+        for finding in report.findings:
+            terminal.line(f"{finding.fault}: run {finding.run_id} of {finding.trigger_id}: {finding.detail}")
         terminal.line(
             f"exactly once: events={events} expected={report.expected} invocations={report.invocations}"
             f" lost={report.count('lost')} duplicated={report.count('duplicated')}"

@@ -58,8 +58,7 @@ class _Progress:
 
 
 def _print(report: judge.Report) -> None:
-    counts = {name: value for name, value in asdict(report).items() if isinstance(value, int)}
-    terminal.table(["", "count"], [[name, f"{count:,}"] for name, count in counts.items()])
+    terminal.table(["", "count"], [[name, f"{count:,}"] for name, count in report.counts().items()])
     for each in report.findings[:FINDINGS_SHOWN_MAX]:
         terminal.line(f"{each.fault}: run {each.run_id} of {each.trigger_id}: {each.detail}")
     if len(report.findings) > FINDINGS_SHOWN_MAX:

@@ -21,7 +21,11 @@ RUN_ID_BYTES = 16
 """Size of a run id before hexadecimal: at 10^12 runs the chance of any two meeting is below 10^-14."""
 
 Reason: TypeAlias = Literal["duplicate", "filter_failed", "arguments_failed", "definitions_changed"]
-"""Why something did not fire: a closed set, each also a metric label."""
+"""Why a match did not fire: a closed set, each also a metric label.
+
+``definitions_changed`` instead notes that from this position on the definitions before the offset in ``detail`` are in
+force.
+"""
 
 
 class Invocation(msgspec.Struct, frozen=True):

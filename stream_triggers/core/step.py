@@ -1,4 +1,4 @@
-"""The whole decision of a trigger about what happened, without an idea that Kafka or a store exist."""
+"""The invocation of a match, spelled out: what ``verify`` expects, and the route stage must write byte for byte."""
 
 from __future__ import annotations
 

@@ -118,7 +118,10 @@ class _Demo:
                 self._look(reader)
                 live.update(Group(progress, self._table_of_counts()))
                 if time.monotonic() > deadline_s:
-                    raise Unavailable(f"not everything was processed within {QUIET_TIMEOUT_S:g} s")
+                    raise Unavailable(
+                        f"not everything was processed within {QUIET_TIMEOUT_S:g} s",
+                        hint="the machine may be busy: try fewer --events",
+                    )
             self._look(reader)
         reader.close()
 
@@ -132,7 +135,7 @@ class _Demo:
     def _kill(self, supervisor: Supervisor) -> None:
         pid = supervisor.pid(KILLED)
         if pid is None:
-            raise Unavailable(f"{KILLED} is not running when it should be killed")
+            raise Unavailable(f"{KILLED} is not running when it should be killed", hint="start the demo again")
         os.kill(pid, signal.SIGKILL)
         self._console.print(
             f"   [bold red]{KILLED} (process {pid}) was killed with SIGKILL, in the middle of its work[/]"
@@ -147,19 +150,14 @@ class _Demo:
                 self._seen[invocation.trigger_id] += 1
 
     def _is_quiet(self) -> bool:
-        """Whether neither workers nor the task worker have anything left to read.
-
-        Workers last: what the task worker reported while they were asked about is then found.
-        """
+        """Whether everything is read, and nothing was written while that was asked."""
         invocations = partitions_of(self._workers, [self._topics.invocations])
         inputs = partitions_of(self._workers, self._topics.inputs)
-        return not any(
-            (
-                unread(self._workers, inputs),
-                unread(self._task_workers, invocations),
-                unread(self._workers, inputs),
-                unread(self._task_workers, invocations),
-            )
+        before = self._workers.end_offsets([*inputs, *invocations])
+        return (
+            not unread(self._workers, inputs)
+            and not unread(self._task_workers, invocations)
+            and self._workers.end_offsets(before) == before
         )
 
     def _table_of_triggers(self) -> Table:

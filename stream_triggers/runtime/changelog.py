@@ -7,8 +7,9 @@ transaction. Keys never repeat among committed records (offsets only grow), so c
 the topic's retention, set from the claims' own, drops it.
 
 Where reading continues is kept in the store's ``positions`` column, written with the claims it covers. After a commit
-the log does not say at which offset the changelog records landed; the position therefore trails, and is brought up
-when no transaction is open. Reading a record again is harmless: claims are facts.
+the log does not say at which offset the changelog records landed; the position therefore trails: now and then a
+commit asks for the ends before it commits, and writes them with its claims. Reading a record again is harmless:
+claims are facts.
 """
 
 from __future__ import annotations

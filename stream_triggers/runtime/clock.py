@@ -1,7 +1,7 @@
 """Time as the package sees it: the system's clocks, and one that stands still until it is told to move.
 
 Rules:
-1. Nothing else in the package reads a clock; whoever needs the time is given a ``Clock``.
+1. Nothing else in ``runtime``, ``client`` or ``consumer`` reads a clock; whoever needs the time is given a ``Clock``.
 2. ``now_ms`` says when something happened and may jump, also backwards, when the machine's clock is set.
    ``monotonic_s`` measures how long something takes and never goes back; its zero means nothing.
 """

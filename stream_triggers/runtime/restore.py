@@ -2,8 +2,9 @@
 
 Three phases, each partition on its own, so that those that are ready work while others are still being read:
 
-1. *settle*: ask for the committed input offset. The answer waits while a predecessor's transaction is open; until
-   then the partition stays in this phase. From the answer on, no earlier owner can commit for it any more.
+1. *settle*: ask for the committed input offsets of all new partitions at once. The answer waits while a transaction
+   that holds any of them is open; until then they stay in this phase. From the answer on, no earlier owner can commit
+   for them any more.
 2. *read*: read the changelog from where the store has it to the high watermark seen after phase 1. Reading committed
    records only, that position is passed when the last transaction below it has ended, so nothing is missed, and no
    particular record has to be waited for (the last one may be a control record, or compacted away).

@@ -51,6 +51,9 @@ logger = logging.getLogger(__name__)
 PREFIXES_KEPT_MAX = 100_000
 """Routing parts remembered at most; a sender that makes up event codes must not fill the memory."""
 
+LINES_FIRST, LINE_EVERY = 100, 1000
+"""Of the dead letters of a stage the first hundred are told in the log, then one in a thousand."""
+
 _UNSEEN: Final = object()
 
 
@@ -196,6 +199,8 @@ class RouteStage:
             try:
                 key = plan.key(message, kind, plan.trigger.id) if plan.key else None
                 arguments = orjson.dumps(plan.arguments(message, kind, plan.trigger.id, run_id.hex()))
+                if len(arguments) + len(key or "") > self._message_bytes_max:
+                    raise _outgrown(arguments, key, self._message_bytes_max)
             except EvaluationFailed as failure:
                 failed = MatchFailure(plan, leaf, failure.message)
                 self._failed("arguments_failed", failed, kind, message, record, outputs)
@@ -263,9 +268,13 @@ class RouteStage:
         return source
 
 
+def _outgrown(arguments: bytes, key: str | None, bytes_max: int) -> EvaluationFailed:
+    return EvaluationFailed(f"arguments and key have {len(arguments) + len(key or '')} bytes, the limit is {bytes_max}")
+
+
 def _is_worth_a_line(count: int) -> bool:
-    """The first hundred, then one in a thousand: a flood of bad messages must not become a flood of log."""
-    return count <= 100 or count % 1000 == 0
+    """Whether the next one is told: a flood of bad messages must not become a flood of log."""
+    return count <= LINES_FIRST or count % LINE_EVERY == 0
 
 
 def _topic(record: Record) -> str:

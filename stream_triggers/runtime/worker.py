@@ -200,6 +200,7 @@ class Worker:
                 self._unannounced.update(ready)
                 self._member.start(ready)
                 self.counters.restores += len(ready)
+                log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
         if not self._read:
             local.claims.expire(self._clock.now_ms())
 
@@ -340,7 +341,7 @@ class Worker:
             self._transaction.give_up()
             self._go_back()
         except Fenced as error:
-            log(logger, "transaction unsettled", error=error.message)
+            log(logger, "producer fenced", error=error.message)
             self._transaction.give_up(fenced=True)
             self._go_back()
         except Unavailable:

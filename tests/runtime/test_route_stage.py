@@ -282,6 +282,15 @@ def test_a_key_that_fails_makes_a_decision_and_a_dead_letter() -> None:
     assert stage.letters() == ["arguments ship @0"]
 
 
+def test_arguments_that_outgrow_the_limit_fail_their_trigger_only() -> None:
+    doubling = {**SHIP, "id": "doubling", "args": {"a": "${event.payload.note}", "b": "${event.payload.note}"}}
+    stage = Stage(SHIP, doubling).process(paid("e1", note="x" * 600))
+    assert stage.fired() == ["ship event/e1"]
+    assert stage.letters() == ["arguments doubling @0"]
+    (decision,) = decoded(stage.outputs.runs, Decision)
+    assert decision.detail == "when: arguments and key have 1215 bytes, the limit is 1024"
+
+
 def test_a_message_that_failed_may_fire_when_it_comes_again() -> None:
     stage = Stage(NEEDS_COUPON).process(paid("e1"), paid("e1", c=1))
     assert stage.fired() == ["coupon event/e1"]
