@@ -23,6 +23,9 @@ RETENTION_MS = 7 * 24 * 3_600_000
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Largest record a topic takes: a payload of the default limit, the message and invocation around it, and room."""
 
+LETTER_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""Largest record of the dead letters, which hold whole records of other topics; what clients may write at most."""
+
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SEGMENTS_PER_RETENTION = 4
 """Kafka deletes whole segments, never the newest: a topic keeps up to a segment more than its retention."""
@@ -133,7 +136,6 @@ def specs(
     claim_retention_ms: int,
     partitions: int = PARTITIONS,
     retention_ms: int = RETENTION_MS,
-    message_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> tuple[TopicSpec, ...]:
     """How every topic is to be set up; a changelog follows its input as it exists, else as it is to be made."""
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
@@ -148,8 +150,11 @@ def specs(
     for name in topics.inputs:
         as_it_is = existing[name].partitions if name in existing else partitions
         wanted.append((topics.changelog(name), as_it_is, claims))
-    size = {"max.message.bytes": str(message_bytes_max)}
-    return tuple(TopicSpec(name, count, {**settings, **size}) for name, count, settings in wanted)
+    largest = {name: MESSAGE_BYTES_MAX for name, _, _ in wanted} | {topics.dead_letters: LETTER_BYTES_MAX}
+    return tuple(
+        TopicSpec(name, count, {**settings, "max.message.bytes": str(largest[name])})
+        for name, count, settings in wanted
+    )
 
 
 def claims_needed_ms(claim_retention_ms: int) -> int:

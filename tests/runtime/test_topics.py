@@ -88,15 +88,16 @@ def test_each_topic_is_set_up_for_what_it_holds(name: str, partitions: int, sett
     assert wanted()[name] == TopicSpec(name, partitions, settings)
 
 
-def test_partitions_retention_and_size_can_be_chosen() -> None:
+def test_a_dead_letter_may_be_twice_as_large_as_the_record_it_holds() -> None:
+    assert wanted()["dead-letters"].settings["max.message.bytes"] == "8388608"
+
+
+def test_partitions_and_retention_can_be_chosen() -> None:
     chosen = {
-        spec.name: spec
-        for spec in specs(
-            TOPICS, {}, claim_retention_ms=DAY_MS, partitions=8, retention_ms=DAY_MS, message_bytes_max=1000
-        )
+        spec.name: spec for spec in specs(TOPICS, {}, claim_retention_ms=DAY_MS, partitions=8, retention_ms=DAY_MS)
     }
     assert chosen["events"] == TopicSpec(
-        "events", 8, {"cleanup.policy": "delete", "retention.ms": "86400000", "max.message.bytes": "1000"}
+        "events", 8, {"cleanup.policy": "delete", "retention.ms": "86400000", "max.message.bytes": "4194304"}
     )
     assert chosen[CHANGELOG].partitions == 8
     assert chosen["trigger-definitions"].partitions == 1

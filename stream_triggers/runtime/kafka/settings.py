@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from stream_triggers.config import shown
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.kafka.failures import error_of
-from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
+from stream_triggers.runtime.topics import LETTER_BYTES_MAX
 
 logger = logging.getLogger("stream_triggers.kafka")
 
@@ -54,7 +54,7 @@ class KafkaSettings:
     transactional_id: str = ""
     session_timeout_ms: int = 10_000
     transaction_timeout_ms: int = 10_000
-    message_bytes_max: int = MESSAGE_BYTES_MAX
+    message_bytes_max: int = LETTER_BYTES_MAX
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
 
