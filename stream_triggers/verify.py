@@ -10,7 +10,8 @@ Rules:
    inputs asks for it. *wrong*: fired, with other content than the definition gives. *unrecorded*: fired, no run record.
 2. What workers have fired since the committed positions were taken is known by its run record's position, and left out.
 3. A message that a definition could not handle must have no invocation; it is counted as failed.
-4. A run id is judged once for each input partition its messages came in: each has claims of its own.
+4. A run id is judged once for each input partition its messages came in: each has claims of its own. A repeat that
+   fired is no fault where its run record is younger than the claim's retention allows it to be remembered.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
@@ -106,38 +107,47 @@ class _Verification:
     def __init__(self, cluster: Log, config: Config, topics: Topics, functions: Functions, progress: Progress) -> None:
         self._cluster = cluster
         self._message_bytes_max = config.payload_bytes_max
+        self._claim_retention_ms = config.claim_retention_ms
         self._topics = topics
         self._progress = progress
         self._history = History(cluster, topics, functions)
-        self._kinds = {topics.events: Event, topics.task_status: TaskStatus, topics.task_results: TaskResult}
+        self._kinds: Mapping[str, type[Any]] = {
+            topics.events: Event,
+            topics.task_status: TaskStatus,
+            topics.task_results: TaskResult,
+        }
         self._report = Report()
         self._runs: dict[str, _Run] = defaultdict(_Run)
-        self._recorded: set[tuple[str, str, int]] = set()
+        self._recorded: dict[tuple[str, Position], int] = {}
+        """When the run record of a run id and the position of its cause was written."""
+        self._runs_next = self._cluster.start_offsets(partitions_of(cluster, [topics.trigger_runs]))
 
     def run(self) -> Report:
         committed = committed_offsets(self._cluster, partitions_of(self._cluster, self._topics.inputs))
-        invocations = partitions_of(self._cluster, [self._topics.invocations])
-        invocation_ends = self._cluster.end_offsets(
-            invocations
-        )  # before those of the run records, so that none is missing
+        ends = self._cluster.end_offsets(partitions_of(self._cluster, [self._topics.invocations]))
         self._read_runs(committed)
         self._read_inputs(committed)
-        self._read_invocations(invocation_ends)
+        odd = self._read_invocations(ends)
+        self._read_runs(committed)  # again: of transactions that were half written when the ends were taken
+        for invocation in odd:
+            self._judge(invocation, self._runs[invocation.run_id])
         self._find_missing()
         return self._report
 
     def _read_runs(self, committed: Mapping[TopicPartition, int]) -> None:
-        runs = partitions_of(self._cluster, [self._topics.trigger_runs])
-        for record in self._records(self._topics.trigger_runs, read_all(self._cluster, runs)):
+        ends = self._cluster.end_offsets(self._runs_next)
+        for record in self._records(self._topics.trigger_runs, read_between(self._cluster, self._runs_next, ends)):
             match decode(record.value() or b""):
                 case TriggerRun() as run:
                     last = run.participants[-1]
                     if last.offset < committed[TopicPartition(last.topic, last.partition)]:
-                        self._recorded.add((run.run_id, last.topic, last.partition))
+                        cause = Position(last.topic, last.partition, last.offset)
+                        self._recorded[run.run_id, cause] = record.timestamp()[1]
                     else:
                         self._runs[run.run_id].later += 1
                 case Decision(reason="definitions_changed") as decision:
                     self._history.note(decision)
+        self._runs_next = ends
 
     def _read_inputs(self, committed: Mapping[TopicPartition, int]) -> None:
         starts = self._cluster.start_offsets(committed)
@@ -146,7 +156,7 @@ class _Verification:
             self._report.messages += 1
             value = record.value() or b""
             try:
-                message = decode(value, (self._kinds[record.topic()],))
+                message: Message = decode(value, (self._kinds[record.topic()],))
             except InvalidMessage:
                 self._report.rejected += 1
                 continue
@@ -163,38 +173,56 @@ class _Verification:
         self._report.failed += len(failures)
         for owner, _ in matches:
             try:
-                invocation = invoke(owner, message)
+                invocation = invoke(owner, message, self._message_bytes_max)
             except EvaluationFailed:
                 self._report.failed += 1
                 continue
             run = self._runs[invocation.run_id]
-            if any(_partition(before.cause) == _partition(position) for before in run.expected):
+            if self._is_repeat(run, invocation.run_id, position):
                 self._report.repeated += 1
             else:
                 run.expected.append(_Expected(invocation, position))
                 run.missing.append(run.expected[-1])
                 self._report.expected += 1
 
-    def _read_invocations(self, ends: Mapping[TopicPartition, int]) -> None:
+    def _is_repeat(self, run: _Run, run_id: str, position: Position) -> bool:
+        """Whether the run id was taken at ``position``: not if it fired there, and had been forgotten by then."""
+        before = [each.cause for each in run.expected if _partition(each.cause) == _partition(position)]
+        if not before:
+            return False
+        first_ms, again_ms = (self._recorded.get((run_id, cause)) for cause in (before[-1], position))
+        return first_ms is None or again_ms is None or again_ms < first_ms + self._claim_retention_ms
+
+    def _read_invocations(self, ends: Mapping[TopicPartition, int]) -> list[Invocation]:
+        """Tick off what had to fire; returns the invocations that are something else."""
+        odd = []
         batches = read_between(self._cluster, self._cluster.start_offsets(ends), ends)
         for record in self._records(self._topics.invocations, batches):
             invocation = decode(record.value() or b"")
             assert isinstance(invocation, Invocation)
-            self._judge(invocation, self._runs[invocation.run_id])
+            if not self._tick_off(invocation, self._runs[invocation.run_id]):
+                odd.append(invocation)
+        return odd
+
+    def _tick_off(self, invocation: Invocation, run: _Run) -> bool:
+        expected = next((each for each in run.missing if each.invocation == invocation), None)
+        if expected is None:
+            return False
+        run.missing.remove(expected)
+        run.fired += 1
+        self._report.invocations += 1
+        if (invocation.run_id, expected.cause) not in self._recorded:
+            self._find("unrecorded", invocation, expected.cause, "it has no run record")
+        return True
 
     def _judge(self, invocation: Invocation, run: _Run) -> None:
-        """Find who asks for ``invocation``: a message for exactly this, a later one, or a message for another."""
-        exact = next((each for each in run.missing if each.invocation == invocation), None)
-        if exact is None and run.later:
+        """Say what is wrong with an invocation that no message asks for, or not for exactly this one."""
+        if run.later:
             run.later -= 1
             return
-        self._report.invocations += 1
         run.fired += 1
-        if exact is not None:
-            run.missing.remove(exact)
-            if (invocation.run_id, *_partition(exact.cause)) not in self._recorded:
-                self._find("unrecorded", invocation, exact.cause, "it has no run record")
-        elif run.missing:
+        self._report.invocations += 1
+        if run.missing:
             other = run.missing.pop(0)
             self._find("wrong", invocation, other.cause, _difference(invocation, other.invocation))
         elif run.expected:

@@ -41,9 +41,9 @@ SHIP: Mapping[str, Any] = {
 class EngineBundle:
     """A cluster with the topics of one application, and the workers a test makes on it."""
 
-    def __init__(self, *, partitions: int = 1, **config: Any) -> None:
+    def __init__(self, *, partitions: int = 1, cluster_id: str = "memory", **config: Any) -> None:
         self.clock = ManualClock(START_MS)
-        self.cluster = MemoryCluster(self.clock)
+        self.cluster = MemoryCluster(self.clock, cluster_id=cluster_id)
         self.config = Config(**config)
         self.topics = Topics(self.config.application)
         self.cluster.create_topics(

@@ -317,6 +317,15 @@ def committed_claims_are_not_looked_up() -> Iterator[None]:
 
 
 @mutant(0, simulation_finds=True)
+def claims_are_forgotten_before_their_retention() -> Iterator[None]:
+    def is_expired(claims: Claims, segment: int, now_ms: int) -> bool:
+        return (segment + 1) * claims._segment_ms <= now_ms
+
+    with replaced(Claims, "is_expired", is_expired):
+        yield
+
+
+@mutant(0, simulation_finds=True)
 def an_aborted_transaction_is_not_read_again() -> Iterator[None]:
     with replaced(Worker, "_go_back", lambda worker: worker._drop_uncommitted()):
         yield

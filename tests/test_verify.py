@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,12 +13,13 @@ from stream_triggers.core.message import Position, TaskStatus
 from stream_triggers.core.record import Definition
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
-from stream_triggers.runtime.log import Outgoing
+from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryLog
 from stream_triggers.runtime.store import MemoryStore
 from stream_triggers.verify import Report, verify
 from tests.engine_bundle import SHIP, EngineBundle, paid
 
+HOUR_MS = 3_600_000
 NEEDS_COUPON = {"id": "coupon", "task": "orders.coupon", "when": {"event": "paid"}, "args": {"c": "${event.payload.c}"}}
 
 
@@ -214,7 +215,7 @@ class LiveLog(MemoryLog):
         self._meanwhile = meanwhile
         self._asked = 0
 
-    def end_offsets(self, partitions):
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         partitions = list(partitions)
         if partitions and partitions[0].topic == "invocations":
             self._meanwhile()
@@ -321,3 +322,76 @@ def test_a_store_is_not_needed() -> None:
     bundle = worked(paid("e1"))
     bundle.start(store=MemoryStore())
     assert check(bundle).findings == []
+
+
+# Repeats after the retention
+
+
+def test_a_repeat_after_the_retention_may_fire_again() -> None:
+    bundle = EngineBundle(claim_retention_ms=HOUR_MS)
+    bundle.define(SHIP)
+    worker = bundle.start()
+    for _ in range(3):
+        bundle.send(paid("e1"), paid("e1"))
+        bundle.work_off(worker)
+        bundle.clock.advance(2 * HOUR_MS)
+    report = check(bundle)
+    assert len(bundle.fired()) == 3
+    assert report.findings == []
+    assert (report.expected, report.repeated) == (3, 3)
+
+
+def test_a_repeat_within_the_retention_may_not() -> None:
+    bundle = EngineBundle(claim_retention_ms=HOUR_MS)
+    bundle.define(SHIP)
+    worker = bundle.start()
+    for _ in range(2):
+        bundle.send(paid("e1"))
+        bundle.work_off(worker)
+        for column in worker._ready_local().store.columns():  # the claims are lost
+            worker._ready_local().store.drop(column)
+    assert len(bundle.fired()) == 2
+    assert findings(check(bundle)) == ["duplicated ship events/0@0"]
+
+
+def test_a_transaction_that_is_half_written_while_it_is_judged_is_left_out() -> None:
+    bundle = EngineBundle()
+    bundle.define(SHIP)
+    worker = bundle.ready()
+    bundle.send(paid("e1"))
+    bundle.work_off(worker)
+    log = HalfWrittenLog(bundle)
+    report = check(bundle, log)
+    assert bundle.fired() == ["ship event/e1", "ship event/e2"]
+    assert (report.findings, report.invocations) == ([], 1)
+
+
+class HalfWrittenLog(MemoryLog):
+    """A cluster on which a transaction has written its invocation, and only later its run record."""
+
+    def __init__(self, bundle: EngineBundle) -> None:
+        super().__init__(bundle.cluster, "verify")
+        other = worked(paid("e1"), paid("e2")).cluster  # which has the records that will be written
+        self._records = {
+            "invocations": other.records("invocations")[1],
+            "trigger-runs": other.records("trigger-runs")[1],
+        }
+        self._producer = bundle.log("other").producer()
+        self._producer.open()
+        self._producer.begin()
+
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        partitions = list(partitions)
+        topic = partitions[0].topic if partitions else ""
+        if topic == "invocations":
+            self._write(topic)
+            return super().end_offsets(partitions)
+        ends = super().end_offsets(partitions)
+        if topic in self._records:
+            self._write(topic)
+            self._producer.commit()
+        return ends
+
+    def _write(self, topic: str) -> None:
+        record = self._records.pop(topic)
+        self._producer.produce(topic, [Outgoing(key=record.key(), value=record.value())])

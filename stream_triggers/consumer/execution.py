@@ -70,8 +70,8 @@ class Bench:
         try:
             value = task.function(**arguments, **given)
             return Success(self._runner.run(value) if inspect.iscoroutine(value) else value)
-        # A function that cancels itself has failed: nobody else cancels on this loop.
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any exception is the function's outcome
+        # A function that cancels itself, or exits, has failed: nobody else cancels on this loop, and it is no program.
+        except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - it is the function's outcome
             return failure_of(error, final=final)
 
     def _reportable(self, result: TaskResult) -> bytes:

@@ -242,7 +242,12 @@ def _compile_text(text: str, path: str) -> _Constant | Template:
 
 
 def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError as error:  # nested more deeply than can be written, though it could be read
+        raise EvaluationFailed(f"a value cannot be written as JSON: {error}") from error
 
 
 def _compile_list(items: list[_Constant | Template]) -> _Constant | Template:

@@ -1,16 +1,51 @@
-"""The invocation of a match, spelled out: what ``verify`` expects, and the route stage must write byte for byte."""
+"""What a match makes: the key and the arguments of its run, and the invocation spelled out.
+
+The route stage and ``verify`` share what can fail (``key_and_arguments``); the rest of an invocation is spelled out
+here for ``verify``, and the route stage must write the same, byte for byte.
+"""
 
 from __future__ import annotations
 
+import orjson
+
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.message import Message, kind_of
+from stream_triggers.core.message import Kind, Message, kind_of
 from stream_triggers.core.route import Plan
+from stream_triggers.errors import EvaluationFailed
+
+DEPTH_MAX = 2**31 - 1
+"""The largest depth a message can say; a chain that is longer stays there."""
 
 
-def invoke(owner: Plan, message: Message) -> Invocation:
+def key_and_arguments(
+    owner: Plan, message: Message, kind: Kind, run_id: str, bytes_max: int
+) -> tuple[str | None, bytes]:
+    """The key and the arguments, as JSON, of the run that ``owner`` makes of a message it has matched.
+
+    Raises ``EvaluationFailed`` when they cannot be made, cannot be written, or outgrow ``bytes_max`` together.
+    """
+    trigger_id = owner.trigger.id
+    key = owner.key(message, kind, trigger_id) if owner.key else None
+    try:
+        arguments = orjson.dumps(owner.arguments(message, kind, trigger_id, run_id))
+    except TypeError as error:  # nested more deeply than can be written, though it could be read
+        raise EvaluationFailed(f"arguments cannot be written as JSON: {error}") from error
+    if len(arguments) + len(key or "") > bytes_max:
+        size = len(arguments) + len(key or "")
+        raise EvaluationFailed(f"arguments and key have {size} bytes, the limit is {bytes_max}")
+    return key, arguments
+
+
+def depth_after(message: Message) -> int:
+    """The depth of what ``message`` triggers."""
+    return min(message.depth + 1, DEPTH_MAX)
+
+
+def invoke(owner: Plan, message: Message, bytes_max: int) -> Invocation:
     """The invocation that ``owner`` makes of a message it has matched; raises ``EvaluationFailed``."""
     trigger, kind = owner.trigger, kind_of(message)
     run_id = owner.run_ids.of_one(kind, message.id).hex()
+    key, arguments = key_and_arguments(owner, message, kind, run_id, bytes_max)
     return Invocation(
         task=trigger.task,
         trigger_id=trigger.id,
@@ -18,10 +53,10 @@ def invoke(owner: Plan, message: Message) -> Invocation:
         id=run_id,
         run_id=run_id,
         time_ms=message.time_ms,
-        key=owner.key(message, kind, trigger.id) if owner.key else None,
-        arguments=owner.arguments(message, kind, trigger.id, run_id),
+        key=key,
+        arguments=orjson.loads(arguments),
         causes=(f"{kind}/{message.id}",),
         traceparent=message.traceparent,
         root=message.root or message.id,
-        depth=message.depth + 1,
+        depth=depth_after(message),
     )

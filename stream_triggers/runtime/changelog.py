@@ -32,6 +32,11 @@ RUN_IDS_PER_RECORD_MAX = 32_768
 POSITIONS = "positions"
 """The store's column of changelog positions: ``topic/partition`` -> next offset, 8 bytes, big-endian."""
 
+SOURCE = "source"
+"""The store's column that notes which changelog topics it was filled from."""
+
+_SOURCE_KEY = b"changelogs"
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimsRecord:
@@ -67,6 +72,18 @@ def parse(record: Record) -> ClaimsRecord:
             hint="something else writes to this changelog; give the application a name of its own",
         )
     return ClaimsRecord(int.from_bytes(value[1:9], "big"), value[9:])
+
+
+def forget_other_changelogs(store: Store, topic_ids: Mapping[str, str]) -> None:
+    """Empty a ``store`` that was filled from other topics than these: of a cluster that is gone, or made anew.
+
+    A crash in the middle leaves less in the store and its old note, so the next start begins again.
+    """
+    now = "\n".join(f"{name} {topic_id}" for name, topic_id in sorted(topic_ids.items())).encode()
+    if store.get_many(SOURCE, [_SOURCE_KEY]) != [now]:
+        for column in store.columns() - {SOURCE}:
+            store.drop(column)
+        store.apply(Changes(puts=[(SOURCE, _SOURCE_KEY, now)]))
 
 
 def read_positions(store: Store, changelogs: Sequence[TopicPartition]) -> dict[TopicPartition, int]:

@@ -202,6 +202,10 @@ class Log(Protocol):
         """Those of the named topics that exist, with their settings."""
         ...
 
+    def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
+        """What tells those of the named topics that exist from others of the same name, here or on other clusters."""
+        ...
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create these topics; those that exist are left as they are."""
         ...

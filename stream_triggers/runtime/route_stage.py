@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 
-import orjson
-
 from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.message import Kind, Message
 from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
+from stream_triggers.core.step import depth_after, key_and_arguments
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.claims import Claims, claim_prefix
 from stream_triggers.runtime.codec import encode
@@ -43,7 +42,7 @@ from stream_triggers.runtime.codec.hot import (
     status_prefixes,
 )
 from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
-from stream_triggers.runtime.topics import Topics
+from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX, Topics
 from stream_triggers.telemetry import Counters, Stage, log
 
 logger = logging.getLogger(__name__)
@@ -188,7 +187,7 @@ class RouteStage:
         return listeners
 
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
-        claims = self._claims
+        claims, bytes_max = self._claims, self._message_bytes_max
         for firing, is_taken in zip(firings, claims.taken([firing[0] for firing in firings]), strict=True):
             claim, run_id, match, kind, message, record, source = firing
             plan, leaf = match
@@ -197,10 +196,7 @@ class RouteStage:
                 self._decide(decision, source, outputs)
                 continue
             try:
-                key = plan.key(message, kind, plan.trigger.id) if plan.key else None
-                arguments = orjson.dumps(plan.arguments(message, kind, plan.trigger.id, run_id.hex()))
-                if len(arguments) + len(key or "") > self._message_bytes_max:
-                    raise _outgrown(arguments, key, self._message_bytes_max)
+                key, arguments = key_and_arguments(plan, message, kind, run_id.hex(), bytes_max)
             except EvaluationFailed as failure:
                 failed = MatchFailure(plan, leaf, failure.message)
                 self._failed("arguments_failed", failed, kind, message, record, outputs)
@@ -209,7 +205,7 @@ class RouteStage:
             encode_firing = source.encoders.get(match) or self._encoder(match, kind, source)
             invocation, run, run_hex = encode_firing(
                 run_id, message.time_ms, key, arguments,
-                message.id, message.traceparent, message.root or message.id, message.depth + 1, record.offset(),
+                message.id, message.traceparent, message.root or message.id, depth_after(message), record.offset(),
             )  # fmt: skip
             outputs.invocations.append({"value": invocation, "key": key.encode() if key else run_hex})
             outputs.runs.append({"value": run, "key": run_hex, "partition": source.runs_partition})
@@ -250,8 +246,8 @@ class RouteStage:
             partition=record.partition(),
             offset=record.offset(),
             timestamp_ms=record.timestamp()[1],
-            key=record.key(),
-            value=record.value(),
+            key=_kept(record.key()),
+            value=_kept(record.value()),
             stage=stage,
             error=error,
             headers=tuple(Header(name, value) for name, value in record.headers() or ()),
@@ -268,8 +264,9 @@ class RouteStage:
         return source
 
 
-def _outgrown(arguments: bytes, key: str | None, bytes_max: int) -> EvaluationFailed:
-    return EvaluationFailed(f"arguments and key have {len(arguments) + len(key or '')} bytes, the limit is {bytes_max}")
+def _kept(content: bytes | None) -> bytes | None:
+    """``content`` as it was, up to what a topic of ours may hold: brokers let more in where it is compressed."""
+    return content[:MESSAGE_BYTES_MAX] if content is not None else None
 
 
 def _is_worth_a_line(count: int) -> bool:

@@ -207,7 +207,9 @@ class Worker:
     def _open_local(self) -> _Local:
         """Open the store once there is something to store; its predecessor's hold ends when it hears of us."""
         runs = self._cluster.topics([self._topics.trigger_runs])[self._topics.trigger_runs]
+        topic_ids = self._cluster.topic_ids([self._topics.changelog(name) for name in self._topics.inputs])
         store = self._open_store()  # the last step that may have to be repeated: a store is opened once
+        changelog.forget_other_changelogs(store, topic_ids)
         claims = Claims(store, self._config.claim_retention_ms)
         stage = RouteStage(self._topics, runs.partitions, claims, self.counters, self._config.payload_bytes_max)
         stage.use(self._definitions.index)

@@ -107,3 +107,30 @@ def test_positions_are_kept_in_the_store() -> None:
     store.apply(changes)
     assert list(store.scan(changelog.POSITIONS, b"", b"~")) == [(b"changelog/0", bytes.fromhex("0000000000000102"))]
     assert changelog.read_positions(store, [CHANGELOG_0, CHANGELOG_1]) == {CHANGELOG_0: 258}
+
+
+# A store, and the changelogs it was filled from
+
+
+def filled(topic_ids: dict[str, str]) -> MemoryStore:
+    """A store that holds a claim and a position of these topics."""
+    store = MemoryStore()
+    changelog.forget_other_changelogs(store, topic_ids)
+    changes = Changes(puts=[("claims-000000000007", claim_prefix(EVENTS_0) + RUN, b"")])
+    changelog.write_positions(changes, {CHANGELOG_0: 1})
+    store.apply(changes)
+    return store
+
+
+def test_a_store_keeps_what_came_from_the_same_changelogs() -> None:
+    store = filled({"a": "1", "b": "2"})
+    changelog.forget_other_changelogs(store, {"b": "2", "a": "1"})
+    assert store.columns() == {"claims-000000000007", changelog.POSITIONS, changelog.SOURCE}
+
+
+@pytest.mark.parametrize("topic_ids", [{"a": "1", "b": "3"}, {"a": "1"}, {"a": "2", "b": "1"}])
+def test_a_store_forgets_what_came_from_others(topic_ids: dict[str, str]) -> None:
+    store = filled({"a": "1", "b": "2"})
+    changelog.forget_other_changelogs(store, topic_ids)
+    assert store.columns() == {changelog.SOURCE}
+    assert changelog.read_positions(store, [CHANGELOG_0]) == {}

@@ -73,7 +73,7 @@ class Setting:
     def stored(self, partition: TopicPartition = EVENTS_0) -> list[bytes]:
         """The claims that the store holds of ``partition``."""
         prefix = claim_prefix(partition)
-        columns = sorted(self.store.columns() - {changelog.POSITIONS})
+        columns = sorted(column for column in self.store.columns() if column.startswith("claims-"))
         return [key[8:] for column in columns for key, _ in self.store.scan(column, prefix, prefix + b"\xff" * 17)]
 
 

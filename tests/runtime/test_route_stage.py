@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.memory_log.topic import COMMITTED
 from stream_triggers.runtime.route_stage import Outputs, RouteStage
 from stream_triggers.runtime.store import MemoryStore
+from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX as MESSAGE_BYTES
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.telemetry import Counters
 from tests.engine_bundle import SHIP, paid
@@ -291,6 +293,29 @@ def test_arguments_that_outgrow_the_limit_fail_their_trigger_only() -> None:
     assert decision.detail == "when: arguments and key have 1215 bytes, the limit is 1024"
 
 
+def test_what_is_nested_too_deeply_to_be_written_fails_its_trigger_only() -> None:
+    deep: Any = 1
+    for _ in range(252):
+        deep = [deep]
+    nesting = {**SHIP, "id": "nesting", "args": {"a": {"b": {"c": {"d": "${event.payload.note}"}}}}}
+    stage = Stage(SHIP, nesting).process(paid("e1", note=deep))
+    assert stage.fired() == ["ship event/e1"]
+    assert stage.letters() == ["arguments nesting @0"]
+
+
+def test_a_chain_that_is_as_deep_as_can_be_said_stays_there() -> None:
+    stage = Stage(SHIP).process(msgspec.structs.replace(paid("e1"), depth=2**31 - 1))
+    (invocation,) = decoded(stage.outputs.invocations, Invocation)
+    assert invocation.depth == 2**31 - 1
+
+
+def test_a_dead_letter_holds_no_more_than_a_record_may() -> None:
+    stage = Stage(SHIP).process(b"x" * (MESSAGE_BYTES + 5))
+    (letter,) = decoded(stage.outputs.dead_letters, DeadLetter)
+    assert letter.value == b"x" * MESSAGE_BYTES
+    assert letter.error == "message has 4194309 bytes, the limit is 1024"
+
+
 def test_a_message_that_failed_may_fire_when_it_comes_again() -> None:
     stage = Stage(NEEDS_COUPON).process(paid("e1"), paid("e1", c=1))
     assert stage.fired() == ["coupon event/e1"]
@@ -339,7 +364,7 @@ def test_a_dead_letter_holds_the_message_as_it_came() -> None:
 )
 def test_what_is_no_message_of_its_topic_is_dead_lettered_and_the_rest_goes_on(topic: str, value: bytes | None) -> None:
     everything = {"any": [{"event": "paid"}, {"status": "*", "is": ["success"]}, {"result": "*"}]}
-    good = {"events": paid("g"), "task-status": status("g"), "task-results": result("g", Success(1))}[topic]
+    good: Message = {"events": paid("g"), "task-status": status("g"), "task-results": result("g", Success(1))}[topic]
     stage = Stage({"id": "t", "task": "t", "when": everything}).process(good, value, topic=topic).process(good)
     assert stage.letters() == ["decode None @1"]
     assert len(stage.fired()) == 1

@@ -17,6 +17,9 @@ Turn: TypeAlias = Literal[
 ]
 """What can happen in a turn."""
 
+SHORT_RETENTION_MS = 60_000
+"""So short that claims are forgotten within a schedule."""
+
 _RARE: tuple[Turn, ...] = tuple(turn for turn in get_args(Turn) if turn not in ("run", "write"))
 
 _FAULTS: dict[Point, tuple[Fault, ...]] = {
@@ -50,6 +53,7 @@ class Profile:
     crash_chance: float
     unanswered_chance: float
     disk_lost_chance: float
+    claim_retention_ms: int
     weights: dict[Turn, float]
 
 
@@ -72,6 +76,7 @@ def draw_profile(random: Random) -> Profile:
         crash_chance=random.choice((0.0, 0.03, 0.1)),
         unanswered_chance=random.choice((0.0, 0.0, 0.05)),
         disk_lost_chance=random.choice((0.0, 0.3, 1.0)),
+        claim_retention_ms=random.choice((86_400_000, 86_400_000, 86_400_000, SHORT_RETENTION_MS)),
         weights=weights,
     )
 

@@ -3,15 +3,15 @@
 1. The store is a copy of a part of the log: every claim in it is in a committed changelog record of its partition, and
    below the position it notes for a changelog it lacks none.
 2. Committed offsets never go back.
-3. For one input partition a run id is committed once.
+3. For one input partition a run id is committed once, and again only when its claim is older than the retention.
 4. At the end: invocations, run records, decisions and dead letters are those of the oracle, each as often, in order.
-5. What the changelog alone restores are the claims that the oracle expects.
+5. The changelog holds the claims that the oracle expects; the store of a partition's owner holds them, too.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
@@ -21,11 +21,15 @@ from stream_triggers.runtime.claims import claim_prefix
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Entry, MemoryLog
+from stream_triggers.runtime.memory_log.group import Credentials
 from stream_triggers.runtime.store import Changes, MemoryStore
 from stream_triggers.verify import verify
 from tests.simulation.disk import Disk
 from tests.simulation.material import FUNCTIONS
 from tests.simulation.oracle import Definitions, Expected, Input, Letter, expect, in_force
+
+CLAIMS = "claims-"
+"""What the names of the store's columns of claims begin with."""
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -44,7 +48,10 @@ class Checks:
         self._claims = {
             self._topics.changelog_of(tp): CommittedClaims(world, self._topics.changelog_of(tp)) for tp in world.sent
         }
-        self._runs: Counter[tuple[str, str, int]] = Counter()
+        self._retention_ms = world.config.claim_retention_ms
+        self._runs: Counter[tuple[str, TopicPartition]] = Counter()
+        self._again: dict[TopicPartition, set[tuple[int, str]]] = defaultdict(set)
+        """Runs of what was forgotten: offset and run id."""
         self._run_tails = [
             Tail(world, TopicPartition(self._topics.trigger_runs, n)) for n in range(world.profile.partitions)
         ]
@@ -55,7 +62,7 @@ class Checks:
         """Each claim is committed, and each position is that of a copy without gaps."""
         put: set[bytes] = set()
         for column, key, _ in changes.puts:
-            if column == changelog.POSITIONS:
+            if not column.startswith(CLAIMS):
                 continue
             put.add(key)
             tp = self._inputs[key[:-RUN_ID_BYTES]]
@@ -74,10 +81,17 @@ class Checks:
             for entry in tail.settled():
                 record = decode(entry.value())
                 if isinstance(record, TriggerRun):
-                    cause = record.participants[-1]
-                    run = (record.run_id, cause.topic, cause.partition)
-                    self._runs[run] += 1
-                    assert self._runs[run] == 1, f"run {record.run_id} of {cause} is committed twice"
+                    self._see_run(record, entry.timestamp()[1])
+
+    def _see_run(self, run: TriggerRun, time_ms: int) -> None:
+        cause = run.participants[-1]
+        tp = TopicPartition(cause.topic, cause.partition)
+        before = self._runs[run.run_id, tp]
+        self._runs[run.run_id, tp] += 1
+        if before:
+            claimed_ms = self._claims[self._topics.changelog_of(tp)].times_ms(bytes.fromhex(run.run_id))[before - 1]
+            assert time_ms >= claimed_ms + self._retention_ms, f"run {run.run_id} of {cause} is committed twice"
+            self._again[tp].add((cause.offset, run.run_id))
 
     def after_end(self, process: Process) -> None:
         """A process says that it was fenced only where another had its slot."""
@@ -90,6 +104,22 @@ class Checks:
     def backlog(self) -> dict[TopicPartition, int]:
         """How much of each input is not worked off."""
         return {tp: len(sent) - self._group.offsets.get(tp, 0) for tp, sent in self._world.sent.items()}
+
+    def when_drained(self, process: Process) -> None:
+        """The store of an owner holds what its changelogs hold."""
+        if process.worker._read or not self._is_member(process):
+            return  # it has yet to hear that its last commit has arrived, or that it is out
+        for tp in process.worker._next_offsets:
+            name = self._topics.changelog_of(tp)
+            key = f"{name.topic}/{name.partition}".encode()
+            self._require_copy(process.disk, key, self._world.cluster.partition(name).end, set(), f"{process}, ready,")
+
+    def _is_member(self, process: Process) -> bool:
+        membership = process.worker._membership
+        if membership is None or membership.generation != self._group.generation:
+            return False
+        assert isinstance(membership.token, Credentials)
+        return self._group.standing(membership.token) == "member"
 
     # At the end
 
@@ -121,7 +151,8 @@ class Checks:
                 assert at_least <= current <= len(written), (
                     f"{tp}@{offset} came after definition {at_least - 1} and was judged with those before {current}"
                 )
-                inputs.append(Input(offset, each, current))
+                again = frozenset(run_id for at, run_id in self._again[tp] if at == offset)
+                inputs.append(Input(offset, each, current, again))
             expected[tp] = expect(tp, inputs, definitions)
         return expected
 
@@ -171,7 +202,8 @@ class Checks:
         topic, _, number = key.decode().rpartition("/")
         committed = self._claims[TopicPartition(topic, int(number))]
         prefix = committed.prefix
-        for offset, run_id in committed.upto(position):
+        young_ms = self._world.now_ms() - self._retention_ms
+        for offset, run_id in committed.needed(position, young_ms):
             is_stored = prefix + run_id in put or _is_stored(disk.store, prefix + run_id)
             assert is_stored, f"{who} notes position {position} of {topic}/{number} without the claim at {offset}"
 
@@ -198,22 +230,29 @@ class CommittedClaims:
 
     def __init__(self, world: World, partition: TopicPartition) -> None:
         self._partition = world.cluster.partition(partition)
-        self._by_offset: dict[int, list[bytes]] = {}
-        self._all: set[bytes] = set()
+        self._by_offset: dict[int, tuple[int, list[bytes]]] = {}
+        self._times_ms: dict[bytes, list[int]] = defaultdict(list)
         self._open: set[int] = set()
         self._next = 0
         inputs = {world.topics.changelog_of(tp): tp for tp in world.sent}
         self.prefix = claim_prefix(inputs[partition])
 
-    def all(self) -> set[bytes]:
+    def all(self) -> Set[bytes]:
         """Every run id."""
         self._read()
-        return self._all
+        return self._times_ms.keys()
 
-    def upto(self, position: int) -> list[tuple[int, bytes]]:
-        """Run ids with their offsets, below ``position``."""
+    def times_ms(self, run_id: bytes) -> Sequence[int]:
+        """When each claim of a run id was committed, in order."""
         self._read()
-        return [(offset, run) for offset, runs in self._by_offset.items() if offset < position for run in runs]
+        return self._times_ms[run_id]
+
+    def needed(self, position: int, young_ms: int) -> Iterator[tuple[int, bytes]]:
+        """Run ids with their offsets, below ``position`` and claimed after ``young_ms``."""
+        self._read()
+        for offset, (time_ms, runs) in self._by_offset.items():
+            if offset < position and time_ms > young_ms:
+                yield from ((offset, run_id) for run_id in runs)
 
     def _read(self) -> None:
         entries = self._partition.entries
@@ -229,12 +268,13 @@ class CommittedClaims:
             if entry.outcome == "committed":
                 packed = changelog.parse(entry).run_ids
                 runs = [packed[at : at + RUN_ID_BYTES] for at in range(0, len(packed), RUN_ID_BYTES)]
-                self._by_offset[offset] = runs
-                self._all.update(runs)
+                self._by_offset[offset] = (entry.timestamp()[1], runs)
+                for run_id in runs:
+                    self._times_ms[run_id].append(entry.timestamp()[1])
 
 
 def _is_stored(store: MemoryStore, key: bytes) -> bool:
-    return any(store.get_many(column, [key]) != [None] for column in store.columns() if column != changelog.POSITIONS)
+    return any(store.get_many(column, [key]) != [None] for column in store.columns() if column.startswith(CLAIMS))
 
 
 def _letter(letter: object) -> Letter:

@@ -4,6 +4,8 @@ Rules:
 1. ``breathe`` is called before each request, outside of what the in-memory cluster does, and while waiting.
 2. Waiting never moves the clock: the others go on meanwhile.
 3. Questions about topics may go unanswered, too: ``Unavailable``.
+4. Partitions are read in the order of their names, whatever the order of a set of them is in this interpreter: a seed
+   is the same schedule everywhere.
 """
 
 from __future__ import annotations
@@ -62,6 +64,10 @@ class SimulatedLog:
         self._process.ask()
         return self.inner.end_offsets(partitions)
 
+    def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
+        self._process.ask()
+        return self.inner.topic_ids(names)
+
     def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
         self._process.ask()
         return self.inner.topics(names)
@@ -112,7 +118,7 @@ class SimulatedMember:
                 self._process.idle()
 
     def start(self, next_offsets: Mapping[TopicPartition, int]) -> None:
-        self._inner.start(next_offsets)
+        self._inner.start(dict(sorted(next_offsets.items())))
 
     def close(self) -> None:
         self._inner.close()
@@ -167,7 +173,7 @@ class SimulatedReader:
         self._read_max = read_max
 
     def assign(self, next_offsets: Mapping[TopicPartition, int]) -> None:
-        self._inner.assign(next_offsets)
+        self._inner.assign(dict(sorted(next_offsets.items())))
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
         self._process.breathe()

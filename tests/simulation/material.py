@@ -96,6 +96,11 @@ class Revision(NamedTuple):
     trigger: Mapping[str, Any] | None
     """What it means, None where workers cannot use it."""
 
+    @property
+    def can_fail(self) -> bool:
+        """Whether its arguments fail for some messages."""
+        return self.trigger_id == "f-optional"
+
 
 class Sent(NamedTuple):
     """Something a sender writes; ``meaning`` is None where it is not a message of its topic.

@@ -215,7 +215,7 @@ def _compile_call(name: str, functions: Functions) -> Predicate:
     def accepts(value: JsonValue) -> bool:
         try:
             answer = function(value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EvaluationFailed(f"filter function {name} raised {_EXCERPT.repr(error)}") from error
         if isinstance(answer, bool):
             return answer

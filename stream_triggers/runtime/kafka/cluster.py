@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -82,6 +82,11 @@ class KafkaLog:
             settings = {entry.name: entry.value for entry in entries if entry.value is not None}
             specs[resource.name] = TopicSpec(resource.name, found[resource.name], settings)
         return specs
+
+    def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
+        asked = TopicCollection(sorted(self._partitions(names)))
+        answers = self._admin.describe_topics(asked, request_timeout=REQUEST_S)
+        return {name: str(_answer(future, f"id of topic {name}").topic_id) for name, future in answers.items()}
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> None:
         if not specs:

@@ -23,8 +23,9 @@ from stream_triggers.runtime.memory_log.transaction import TransactionalId
 class MemoryCluster:
     """A Kafka in memory, shared by the ``MemoryLog`` of every simulated process."""
 
-    def __init__(self, clock: ManualClock, faults: Faults | None = None) -> None:
+    def __init__(self, clock: ManualClock, faults: Faults | None = None, cluster_id: str = "memory") -> None:
         self.clock = clock
+        self.cluster_id = cluster_id
         self.faults = faults or Faults()
         self._topics: dict[str, Topic] = {}
         self._groups: dict[str, Group] = {}

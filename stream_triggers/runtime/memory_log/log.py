@@ -75,6 +75,9 @@ class MemoryLog(Log):
         self.cluster.tick()
         return {name: self.cluster.partition(name).end for name in partitions}
 
+    def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
+        return {name: f"{self.cluster.cluster_id}/{name}" for name in self.topics(names)}
+
     def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
         return self.cluster.topics(names)
 
