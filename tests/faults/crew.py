@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from stream_triggers.config import Config
 from tests.faults.forker import Forker, Happened, What
 from tests.faults.life import ENDED_AT_POINT, Fault, Order, Sabotage
@@ -53,6 +55,7 @@ class Life:
 
     def __init__(self, forker: Forker, order: Order, on_end: Callable[[Life], None]) -> None:
         self.order = order
+        self.pid: int | None = None
         self.status: int | None = None
         self.told: set[What] = set()
         self._may_end_with = {ENDED_AT_POINT} if order.fault is not None else set()
@@ -115,6 +118,7 @@ class Life:
     def _hear(self, happened: Happened) -> None:
         with self._changed:
             self.told.add(happened.what)
+            self.pid = happened.pid or self.pid
             self.status = happened.status
             self._changed.notify_all()
         if self.is_over:
@@ -157,35 +161,34 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave no process behind; after a failure say what the workers had to say."""
+        """Leave no process behind."""
         for life in self._all:
             if not life.is_over:
                 life.kill()
         for life in self._all:
             life.until("ended")
-        if error is not None:
-            for life in self.lives.values():
-                error.add_note(f"slot {life.slot}:\n{life.log_tail()}")
 
     def start(self, slot: str, fault: Fault | None = None, sabotage: Sabotage = "") -> Life:
         """Start the next life of ``slot``; one that still runs may find itself fenced."""
         before = self.lives.get(slot)
         if before is not None and not before.is_over:
             before.may_be_fenced()
-        order = Order(
+        order = msgspec.structs.replace(self.order(slot), fault=fault, sabotage=sabotage)
+        life = self.lives[slot] = Life(self._forker, order, self._hear)
+        self._all.append(life)
+        self.account.lives += 1
+        return life
+
+    def order(self, slot: str) -> Order:
+        """What a life of ``slot`` that nothing happens to is asked for."""
+        return Order(
             bootstrap_servers=self._bootstrap_servers,
             application=self._config.application,
             slot=slot,
             state_dir=str(self.state_dir),
             log=str(self._folder / f"{self._config.application}-{slot}.log"),
             settings={"topic_prefix": self._config.topic_prefix, **self._settings},
-            fault=fault,
-            sabotage=sabotage,
         )
-        life = self.lives[slot] = Life(self._forker, order, self._hear)
-        self._all.append(life)
-        self.account.lives += 1
-        return life
 
     @property
     def state_dir(self) -> Path:

@@ -28,7 +28,7 @@ from tests.faults.life import Order, live
 
 ROOT = Path(__file__).parents[2]
 
-What = Literal["applied", "stopping", "ended"]
+What = Literal["begun", "applied", "stopping", "ended"]
 
 
 class Live(msgspec.Struct, frozen=True, tag="live"):
@@ -46,10 +46,14 @@ class Send(msgspec.Struct, frozen=True, tag="send"):
 
 
 class Happened(msgspec.Struct, frozen=True):
-    """Something a life did: ``status`` as ``os.waitstatus_to_exitcode`` has it (-9: killed), when it has ended."""
+    """Something a life did.
+
+    ``pid`` is told when it has begun; ``status`` when it has ended, as ``os.waitstatus_to_exitcode`` says (-9: killed).
+    """
 
     number: int
     what: What
+    pid: int | None = None
     status: int | None = None
 
 
@@ -133,6 +137,7 @@ def _serve(request: Live | Send, pids: dict[int, int]) -> None:
             if pid == 0:
                 _be(number, order)
             pids[number] = pid
+            _tell(1, Happened(number, "begun", pid=pid))
         case Send(number, signal_number) if number in pids:
             os.kill(pids[number], signal_number)
 
@@ -152,7 +157,7 @@ def _collect(pids: dict[int, int]) -> None:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             del pids[number]
-            _tell(1, Happened(number, "ended", os.waitstatus_to_exitcode(status)))
+            _tell(1, Happened(number, "ended", status=os.waitstatus_to_exitcode(status)))
 
 
 def _tell(descriptor: int, happened: Happened) -> None:

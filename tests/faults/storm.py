@@ -113,7 +113,8 @@ def _frozen_anywhere(scene: Scene, slot: str) -> None:
 
 
 def _frozen_before_positions(scene: Scene, slot: str) -> None:
-    _frozen_at(scene, slot, Fault("produced", occurrence=3, action="stop"))
+    """The others need not wait for its transaction to time out: it can still be committed when the zombie wakes up."""
+    _frozen_at(scene, slot, Fault("processed", occurrence=3, action="stop"))
 
 
 def _frozen_before_commit(scene: Scene, slot: str) -> None:
@@ -142,8 +143,11 @@ def _renewed(scene: Scene, slot: str, fault: Fault) -> Life:
 
 
 def _frozen_at(scene: Scene, slot: str, fault: Fault) -> None:
-    """Frozen beyond its session in an open transaction: its partitions go to others, then it goes on as a zombie."""
-    life = _renewed(scene, slot, fault)
+    make_a_zombie(scene, _renewed(scene, slot, fault))
+
+
+def make_a_zombie(scene: Scene, life: Life) -> None:
+    """Wait until ``life`` has stopped in an open transaction and others have its partitions, then let it go on."""
     assert life.until("stopping"), life.log_tail()
     scene.crew.account.faults["frozen"] += 1
     _until_others_took_over(scene)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
 from stream_triggers.broker import Broker
+from stream_triggers.errors import Unsettled
+from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
+from stream_triggers.runtime.log import Outgoing, TopicSpec
 from tests.faults.proxy import Call, Cut, Delayed, Dropped, Late, Proxy
 from tests.faults.scene import Scene
 
 pytestmark = pytest.mark.kafka
 
+_numbers = count(1)
 Make = Callable[..., Scene]
 SHORT = {"session_timeout_ms": 4000, "transaction_timeout_ms": 2000}
 BEYOND_S = 3.0
@@ -24,8 +29,14 @@ CALLS = (
     Call.ADD_PARTITIONS_TO_TXN,
     Call.PRODUCE,
 )
-LATE_COMMIT = Late(after=Call.PRODUCE)
-"""A commit that reaches the broker when the next transaction has begun to write."""
+LATE = {
+    Call.END_TXN: Late(after=Call.PRODUCE),
+    Call.TXN_OFFSET_COMMIT: Late(after=Call.TXN_OFFSET_COMMIT, calls=2),
+    Call.ADD_PARTITIONS_TO_TXN: Late(after=Call.END_TXN),
+    Call.ADD_OFFSETS_TO_TXN: Late(after=Call.END_TXN),
+    Call.PRODUCE: Late(after=Call.END_TXN),
+}
+"""Requests of one transaction that reach the broker when the next has begun, or when none is open."""
 
 
 @pytest.fixture
@@ -66,18 +77,62 @@ def test_a_worker_that_is_not_told_its_producer_id_asks_again(scene: Scene, prox
     scene.settle()
 
 
-def test_a_commit_that_arrives_during_the_next_transaction_commits_nothing_of_it(scene: Scene, proxy: Proxy) -> None:
+@pytest.mark.parametrize("call", LATE, ids=lambda call: call.name.lower())
+def test_a_request_that_arrives_when_its_transaction_is_over_changes_nothing(
+    scene: Scene, proxy: Proxy, call: Call
+) -> None:
     scene.crew.start("0").until("applied")
     for _ in range(3):
-        proxy.prepare(Call.END_TXN, LATE_COMMIT)()
+        proxy.prepare(call, LATE[call])()
     scene.feeder.stop()
     scene.settle()
 
 
 def test_the_judge_notices_a_producer_that_goes_on_after_a_commit_in_doubt(scene: Scene, proxy: Proxy) -> None:
     scene.crew.start("0", sabotage="reused").until("applied")
-    for _ in range(3):
-        proxy.prepare(Call.END_TXN, LATE_COMMIT)()
+    for _ in range(20):  # not each of them hits a moment at which it does harm
+        proxy.prepare(Call.END_TXN, LATE[Call.END_TXN])()
     scene.feeder.stop()
     with pytest.raises(AssertionError, match=r"'lost': [1-9]|'duplicated': [1-9]"):
         scene.settle()
+
+
+# The producer alone
+
+
+@pytest.fixture
+def log(kafka_broker: Broker, proxy: Proxy) -> KafkaLog:
+    """Connected through the proxy, with a topic ``written``."""
+    name = f"proxied-{next(_numbers)}"
+    log = KafkaLog(KafkaSettings(proxy.bootstrap_servers, transactional_id=name, transaction_timeout_ms=5000))
+    log.create_topics([TopicSpec("written", 1, {})])
+    return log
+
+
+@pytest.mark.parametrize("end", ["commit", "abort"])
+def test_no_transaction_begins_on_a_producer_whose_last_one_was_ended_without_an_answer(
+    log: KafkaLog, proxy: Proxy, end: str
+) -> None:
+    producer = log.producer()
+    producer.open()
+    producer.begin()
+    producer.produce("written", [Outgoing(key=None, value=b"1")])
+    is_cut = proxy.prepare(Call.END_TXN, Cut())
+    getattr(producer, end)()
+    is_cut()
+    with pytest.raises(Unsettled, match="may have been sent twice"):
+        producer.begin()
+    producer.close()
+
+
+def test_a_producer_whose_transactions_were_ended_with_an_answer_goes_on(log: KafkaLog) -> None:
+    producer = log.producer()
+    producer.open()
+    for _ in range(3):
+        producer.begin()
+        producer.produce("written", [Outgoing(key=None, value=b"1")])
+        producer.commit()
+        producer.begin()
+        producer.produce("written", [Outgoing(key=None, value=b"2")])
+        producer.abort()
+    producer.close()
