@@ -50,7 +50,7 @@ def crew() -> Iterator[Crew]:
     crew.close()
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(600)
 def test_every_schedule_ends_with_everything_done_once(chunk: int, crew: Crew) -> None:
     seeds = range(SEEDS * chunk // CHUNKS, SEEDS * (chunk + 1) // CHUNKS)
     failures = [failure for _, failed in crew.run(seeds) for failure in failed]
