@@ -15,6 +15,7 @@ from typing import NamedTuple
 from stream_triggers.client import Client
 from stream_triggers.config import Config
 from stream_triggers.core.message import JsonValue
+from stream_triggers.errors import DeliveryFailed
 
 KEYS = 40
 STEP_S = 0.02
@@ -86,6 +87,9 @@ class Feeder:
         self._rate = rate
         self._numbers: Counter[str] = Counter()
         self._sent: list[Message] = []
+        self._by_id: dict[str, Message] = {}
+        self.has_sent_late = False
+        """Whether messages were given up by Kafka's client, and sent again behind later ones."""
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
@@ -101,13 +105,14 @@ class Feeder:
         self._thread.join()
         if self._error is not None:
             raise self._error
+        self._flush()
         self._client.close()
 
     def send(self, count: int) -> None:
         """Send ``count`` messages now, and wait until the brokers have them."""
         for _ in range(count):
             self._send_one()
-        self._client.flush()
+        self._flush()
 
     @property
     def sent(self) -> int:
@@ -122,7 +127,7 @@ class Feeder:
         """Send the last ``messages`` again, as a sender that does not know whether they arrived."""
         for message in self._sent[-messages:]:
             self._write(message)
-        self._client.flush()
+        self._flush()
 
     def _run(self) -> None:
         try:
@@ -146,14 +151,27 @@ class Feeder:
         self._sent.append(message)
         self._write(message)
 
+    def _flush(self) -> None:
+        """Wait until the brokers have everything; what Kafka's client gave up is sent again, as the same messages."""
+        while True:
+            try:
+                self._client.flush()
+            except DeliveryFailed as error:
+                self.has_sent_late = True
+                for name, _ in error.failures:
+                    self._write(self._by_id[name.partition("/")[2]])
+            else:
+                return
+
     def _write(self, message: Message) -> None:
         kind, key, n = message
         name, arguments = f"{key}-{n}", {"key": key, "n": n}
         match kind:
             case "status":
-                self._client.report_task_status(TASK, name, "success", arguments=arguments, time_ms=n)
+                sent = self._client.report_task_status(TASK, name, "success", arguments=arguments, time_ms=n)
             case "result":
-                self._client.report_invocation_result(TASK, name, n, arguments=arguments, time_ms=n)
+                sent = self._client.report_invocation_result(TASK, name, n, arguments=arguments, time_ms=n)
             case _:
                 payload = {**arguments, "large": n % LARGE_EVERY == 0}
-                self._client.emit_event(kind, payload, key=key, event_id=name, time_ms=n)
+                sent = self._client.emit_event(kind, payload, key=key, event_id=name, time_ms=n)
+        self._by_id[sent] = message

@@ -14,7 +14,7 @@ import asyncio
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
@@ -69,6 +69,23 @@ class Late:
 
 Trouble = Delayed | Dropped | Cut | Late
 
+LATE: Mapping[Call, Late] = {
+    Call.END_TXN: Late(after=Call.PRODUCE),
+    Call.TXN_OFFSET_COMMIT: Late(after=Call.TXN_OFFSET_COMMIT, calls=2),
+    Call.ADD_PARTITIONS_TO_TXN: Late(after=Call.END_TXN),
+    Call.ADD_OFFSETS_TO_TXN: Late(after=Call.END_TXN),
+    Call.PRODUCE: Late(after=Call.END_TXN),
+}
+"""Requests of one transaction that reach the broker when the next has begun, or when none is open."""
+
+BEYOND_S = 3.0
+"""Longer than the tests let a transaction be open, and than a client then waits for an answer in one."""
+
+TROUBLES: Mapping[Call, tuple[Trouble, ...]] = {
+    call: (Cut(), Delayed(0.5), Dropped(), Delayed(BEYOND_S), LATE[call]) for call in LATE
+}
+"""Everything that can happen to the calls of a transaction."""
+
 
 class Proxy:
     """Listens on a port of its own, on a thread of its own."""
@@ -106,6 +123,11 @@ class Proxy:
         before = self._met[call, trouble]
         self._troubles[call] = trouble
         return lambda: until(lambda: self._met[call, trouble] > before, f"{call.name} met {trouble}")
+
+    @property
+    def troubles_met(self) -> int:
+        """How many exchanges have met with trouble."""
+        return self._met.total()
 
     async def _end(self) -> None:
         self._server.close()

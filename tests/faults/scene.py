@@ -40,7 +40,7 @@ class Scene:
         """Wait until everything sent has been processed, stop the workers, and judge all of it."""
         self.judge.until_quiet()
         self.crew.stop()
-        return self.judge.assert_exactly_once(self.feeder.expected())
+        return self.judge.assert_exactly_once(self.feeder.expected(), sent_in_order=not self.feeder.has_sent_late)
 
 
 @contextmanager

@@ -1,24 +1,20 @@
-"""Nothing grows that must not: memory, however often partitions move; the store; buffers while brokers are away."""
+"""Nothing grows that must not: memory, however often partitions move, and the store."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from stream_triggers.broker import Broker
-from stream_triggers.client import Client
 from stream_triggers.core.message import Event
 from stream_triggers.runtime.rocksdb import RocksStore
 from tests.engine_bundle import SHIP, EngineBundle
-from tests.faults.crew import until
 from tests.faults.forker import ROOT
 from tests.faults.scene import Scene
 
@@ -72,40 +68,3 @@ def test_what_the_disk_holds_of_old_claims_goes_with_their_segments(tmp_path: Pa
         bundle.clock.advance(retention_hours * hour_ms)
     assert max(columns) <= 3
     assert held[-1] <= 2 * held[1], held
-
-
-# Brokers that are away
-
-
-@pytest.mark.kafka
-def test_while_brokers_are_away_buffers_fill_to_their_bound_and_senders_wait(
-    make_scene: Make, own_broker: Broker
-) -> None:
-    scene = make_scene(own_broker.bootstrap_servers)
-    life = scene.crew.start("0")
-    scene.feeder.send(300)
-    scene.judge.until_quiet()
-    worker = psutil.Process(life.pid)
-    before = worker.memory_info().rss
-    own_broker.kill()
-    bound, many = 500, 5000
-    client = Client(scene.config, kafka={"queue.buffering.max.messages": str(bound)})
-    sent: list[int] = []
-
-    def send() -> None:
-        for n in range(many):
-            client.emit_event("ignored", n, event_id=f"away-{n}")
-            sent.append(n)
-
-    sender = threading.Thread(target=send, name="sender")
-    sender.start()
-    until(lambda: len(sent) >= bound, "the buffer is full")
-    while_away = worker.memory_info().rss
-    assert len(sent) <= bound
-    own_broker.restart()
-    sender.join()
-    client.close()
-    scene.feeder.send(300)
-    scene.settle()
-    assert len(sent) == many
-    assert while_away - before < 32 * MIB

@@ -11,7 +11,7 @@ from stream_triggers.broker import Broker
 from stream_triggers.errors import Unsettled
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicSpec
-from tests.faults.proxy import Call, Cut, Delayed, Dropped, Late, Proxy
+from tests.faults.proxy import LATE, TROUBLES, Call, Cut, Dropped, Proxy
 from tests.faults.scene import Scene
 
 pytestmark = pytest.mark.kafka
@@ -19,24 +19,6 @@ pytestmark = pytest.mark.kafka
 _numbers = count(1)
 Make = Callable[..., Scene]
 SHORT = {"session_timeout_ms": 4000, "transaction_timeout_ms": 2000}
-BEYOND_S = 3.0
-"""Longer than a transaction may be open, and than a client waits for an answer in one."""
-
-CALLS = (
-    Call.END_TXN,
-    Call.TXN_OFFSET_COMMIT,
-    Call.ADD_OFFSETS_TO_TXN,
-    Call.ADD_PARTITIONS_TO_TXN,
-    Call.PRODUCE,
-)
-LATE = {
-    Call.END_TXN: Late(after=Call.PRODUCE),
-    Call.TXN_OFFSET_COMMIT: Late(after=Call.TXN_OFFSET_COMMIT, calls=2),
-    Call.ADD_PARTITIONS_TO_TXN: Late(after=Call.END_TXN),
-    Call.ADD_OFFSETS_TO_TXN: Late(after=Call.END_TXN),
-    Call.PRODUCE: Late(after=Call.END_TXN),
-}
-"""Requests of one transaction that reach the broker when the next has begun, or when none is open."""
 
 
 @pytest.fixture
@@ -53,12 +35,12 @@ def scene(make_scene: Make, kafka_broker: Broker, proxy: Proxy) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name.lower())
+@pytest.mark.parametrize("call", TROUBLES, ids=lambda call: call.name.lower())
 def test_an_answer_that_is_late_or_never_comes_loses_and_doubles_nothing(
     scene: Scene, proxy: Proxy, call: Call
 ) -> None:
     scene.crew.start("0").until("applied")
-    for trouble in (Cut(), Delayed(0.5), Dropped(), Delayed(BEYOND_S)):
+    for trouble in TROUBLES[call]:
         proxy.prepare(call, trouble)()
     scene.feeder.stop()
     scene.settle()

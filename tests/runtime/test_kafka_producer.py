@@ -44,7 +44,7 @@ def test_a_record_larger_than_the_client_takes_is_refused_at_once(bundle: KafkaB
     producer = bundle.producer("a")
     producer.begin()
     with pytest.raises(Misconfigured, match=f"writing to {topic}.*MSG_SIZE_TOO_LARGE") as raised:
-        producer.produce(topic, values_of(b"x" * 5_000_000))
+        producer.produce(topic, values_of(b"x" * 9_000_000))
     assert raised.value.hint == "raise the topic's max.message.bytes, or lower payload_bytes_max"
 
 
@@ -193,7 +193,7 @@ def test_a_flush_names_the_messages_that_failed_and_only_once(bundle: KafkaBundl
     sender.send(topic, [Outgoing(key=b"good", value=b"x")])
     sender.flush(10)
     sender.send(topic, [Outgoing(key=b"too large for the topic", value=b"x" * 2000)])
-    sender.send(topic, [Outgoing(key=b"too large for the client", value=b"x" * 5_000_000)])
+    sender.send(topic, [Outgoing(key=b"too large for the client", value=b"x" * 9_000_000)])
     with pytest.raises(DeliveryFailed) as raised:
         sender.flush(10)
     too_large = "Broker: Message size too large (MSG_SIZE_TOO_LARGE)"

@@ -4,6 +4,8 @@ Rules:
 1. The end of a partition is its high watermark, asked for uncommitted: the last stable offset would not count what an
    open transaction has written.
 2. Topics that were made exist when ``create_topics`` returns, for every client.
+3. A new leader is asked at once. The client library keeps whom it knows for minutes, also when it is told that the
+   leader has changed; so its client is replaced.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ REQUEST_S = 15.0
 """How long an answer is waited for; a broker that is starting takes some of it."""
 
 _BROKER_DEFAULT = -1
+_NEW_LEADER = frozenset(
+    {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION}
+)
 
 T = TypeVar("T")
 
@@ -48,7 +53,7 @@ class KafkaLog:
         refuse_protected(settings.extra)
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._admin: AdminClient = new_client(AdminClient, client_settings(settings, "admin"), settings)
+        self._admin = self._new_admin()
         self._is_connected = False
 
     def member(self) -> KafkaMember:
@@ -103,6 +108,9 @@ class KafkaLog:
     def close(self) -> None:
         """Nothing to release: the connection goes with this object."""
 
+    def _new_admin(self) -> AdminClient:
+        return new_client(AdminClient, client_settings(self._settings, "admin"), self._settings)
+
     def _await_topics(self, names: set[str]) -> None:
         """A broker knows of a new topic some time before it answers for its partitions."""
         deadline_s = self._clock.monotonic_s() + REQUEST_S
@@ -131,12 +139,10 @@ class KafkaLog:
         asked = {Position(topic, partition): spec for topic, partition in partitions}
         if not asked:
             return {}
-        if not self._is_connected:
-            connect(self._admin)
-            self._is_connected = True
-        futures = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
-        )
+        futures = self._ask_for_offsets(asked)
+        if any(_is_of_new_leader(future) for future in futures.values()):
+            self._admin, self._is_connected = self._new_admin(), False
+            futures = self._ask_for_offsets(asked)
         found = {}
         for position, future in futures.items():
             where = f"{position.topic}/{position.partition}"
@@ -145,6 +151,21 @@ class KafkaLog:
                 raise Unavailable(f"offsets of {where} were not told within {REQUEST_S:g} s")
             found[TopicPartition(position.topic, position.partition)] = offset
         return found
+
+    def _ask_for_offsets(self, asked: Mapping[Position, OffsetSpec]) -> Mapping[Position, Future[Any]]:
+        if not self._is_connected:
+            connect(self._admin)
+            self._is_connected = True
+        futures: dict[Position, Future[Any]] = self._admin.list_offsets(
+            dict(asked), isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_S
+        )
+        return futures
+
+
+def _is_of_new_leader(future: Future[Any]) -> bool:
+    """Whether the answer is that somebody else leads the partition, or the same broker anew."""
+    error = future.exception()
+    return isinstance(error, KafkaException) and error_of(error).code() in _NEW_LEADER
 
 
 def _has_leaders(topic: Any) -> bool:

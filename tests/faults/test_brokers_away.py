@@ -1,0 +1,82 @@
+"""Brokers that go away and come back, while workers and senders live on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from stream_triggers.broker import Broker
+from stream_triggers.client import Client
+from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
+from stream_triggers.runtime.log import TopicPartition, TopicSpec
+from tests.faults.crew import until
+from tests.faults.scene import Scene
+
+pytestmark = pytest.mark.kafka
+
+Make = Callable[..., Scene]
+MIB = 1024 * 1024
+
+
+def test_offsets_are_told_by_brokers_that_have_come_back(own_broker: Broker) -> None:
+    log = KafkaLog(KafkaSettings(own_broker.bootstrap_servers))
+    partition = TopicPartition("t", 0)
+    log.create_topics([TopicSpec("t", 1, {})])
+    assert log.end_offsets([partition]) == {partition: 0}
+    own_broker.kill()
+    own_broker.restart()
+    assert log.end_offsets([partition]) == {partition: 0}
+
+
+def test_while_brokers_are_away_buffers_fill_to_their_bound_and_senders_wait(
+    make_scene: Make, own_broker: Broker
+) -> None:
+    scene = make_scene(own_broker.bootstrap_servers)
+    life = scene.crew.start("0")
+    scene.feeder.send(300)
+    scene.judge.until_quiet()
+    worker = psutil.Process(life.pid)
+    before = worker.memory_info().rss
+    own_broker.kill()
+    bound, many = 500, 5000
+    client = Client(scene.config, kafka={"queue.buffering.max.messages": str(bound)})
+    sent: list[int] = []
+
+    def send() -> None:
+        for n in range(many):
+            client.emit_event("ignored", n, event_id=f"away-{n}")
+            sent.append(n)
+
+    sender = threading.Thread(target=send, name="sender")
+    sender.start()
+    until(lambda: len(sent) >= bound, "the buffer is full")
+    while_away = worker.memory_info().rss
+    assert len(sent) <= bound
+    own_broker.restart()
+    sender.join()
+    client.close()
+    scene.feeder.send(300)
+    scene.settle()
+    assert len(sent) == many
+    assert while_away - before < 32 * MIB
+
+
+def test_workers_that_live_through_the_end_of_a_broker_lose_and_double_nothing(
+    make_scene: Make, own_broker: Broker
+) -> None:
+    scene = make_scene(own_broker.bootstrap_servers)
+    lives = [scene.crew.start(slot) for slot in ("0", "1")]
+    scene.feeder.start()
+    for life in lives:
+        life.until("applied")
+    for _ in range(2):
+        own_broker.kill()
+        own_broker.restart()
+        after = scene.feeder.sent + 300
+        until(lambda after=after: scene.feeder.sent >= after, "messages after the restart")
+    scene.feeder.stop()
+    scene.settle()
+    assert [life.status for life in lives] == [0, 0]
