@@ -20,6 +20,7 @@ LATEST = HERE / "results" / "latest.json"
 STAGES = LATEST.with_name("stages.json")
 PLOT = LATEST.with_suffix(".svg")
 README = HERE / "README.md"
+PICTURE = f"![Rates and latency of stream_triggers and Kafka Streams](results/{PLOT.name})\n\n"
 
 _PACKAGES = ("stream-triggers", "confluent-kafka", "rocksdict", "orjson")
 
@@ -113,7 +114,7 @@ def between(text: str, name: str, put: str) -> str:
 def into_readme() -> None:
     """Put what was measured last, and the plot of it, where the README shows them."""
     results = json.loads(LATEST.read_text())
-    text = between(README.read_text(), "results", markdown(results))
+    text = between(README.read_text(), "results", PICTURE + markdown(results))
     if STAGES.exists():
         text = between(text, "stages", stages_markdown(json.loads(STAGES.read_text())))
     README.write_text(text)

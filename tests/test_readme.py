@@ -70,3 +70,7 @@ def test_every_file_that_is_linked_exists() -> None:
     links = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert "@@" not in README

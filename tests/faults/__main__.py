@@ -3,9 +3,9 @@
     python -m tests.faults --minutes 10
 
 Rounds take turns: a ``storm`` of workers that end and start again, with the broker killed in the middle; a ``rotation``
-of ends, pauses and zombies; a ``wire`` that delays, drops and breaks what passes between workers and the broker. It goes
-on until the time is over and the faults are reached. The last line says what was counted; the exit status is 1 when
-anything was lost, doubled, wrong or out of order, and the round's seed makes its choices again.
+of ends, pauses and zombies; a ``wire`` that delays, drops and breaks what passes between workers and the broker. It
+goes on until the time is over and the faults are reached. The last line says what was counted; the exit status is 1
+when anything was lost, doubled, wrong or out of order, and the round's seed makes its choices again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.faults.storm import ACTS, Storm, rotation
 
 SLOTS = ("0", "1", "2")
 FAULTS_PER_MINUTE = 200
-STORM_FAULTS = 250
+STORM_FAULTS = 400
 WIRE_FAULTS = 60
 TELL_EVERY_S = 5.0
 
