@@ -88,7 +88,7 @@ class RocksStore:
         bounds = ReadOptions()
         bounds.set_iterate_upper_bound(end)
         try:
-            scan = _Scan(stored.items(from_key=start, read_opt=bounds), self._sorted)
+            scan = _Scan(stored.items(from_key=start, read_opt=bounds), bounds, self._sorted)
         except Exception as error:
             raise self._sorted(error) from error
         self._scans.add(scan)
@@ -161,10 +161,19 @@ class RocksStore:
 
 
 class _Scan(Iterator[tuple[bytes, bytes]]):
-    """The rest of a scan; RocksDB's iterator holds the database open for as long as it is there."""
+    """The rest of a scan; RocksDB's iterator holds the database open for as long as it is there.
 
-    def __init__(self, items: Iterator[tuple[bytes, bytes]], sort: Callable[[Exception], StreamTriggersError]) -> None:
+    It reads the end of the scan where ``bounds`` has it, and does not keep that alive.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[tuple[bytes, bytes]],
+        bounds: ReadOptions,
+        sort: Callable[[Exception], StreamTriggersError],
+    ) -> None:
         self._items = items
+        self._bounds = bounds
         self._sort = sort
 
     def __next__(self) -> tuple[bytes, bytes]:

@@ -82,6 +82,15 @@ class StoreSuite:
         store.apply(Changes(puts=[("a", key, b"v" + key) for key in (b"c", b"b\x00", b"a", b"b")]))
         assert list(store.scan("a", start, end)) == [(key, b"v" + key) for key in expected]
 
+    def test_a_scan_goes_to_its_end_whatever_became_of_the_bytes_that_named_it(self, store: Store) -> None:
+        keys = [b"%05d" % number for number in range(5000)]
+        store.apply(Changes(puts=[("a", key, b"") for key in keys]))
+        scan = store.scan("a", b"", bytes([0xFF]) * 7)
+        others = []
+        for _, key in zip(keys, scan, strict=True):
+            others.append(bytes(7) + key[0])  # which takes the place of bytes that nobody holds
+        assert len(others) == len(keys)
+
     def test_a_scan_shows_the_store_as_it_was_when_it_began(self, store: Store) -> None:
         store.apply(Changes(puts=[("a", b"1", b"one"), ("a", b"2", b"two")]))
         scan = store.scan("a", b"", b"\xff")
