@@ -116,6 +116,7 @@ class Intake:
         One that was read and is not done comes again. What is done is committed first when it is due, and also when
         nothing waits to be read.
         """
+        self._transaction.serve()
         if self._due():
             self.commit()
         if self._taken is not None:

@@ -158,6 +158,10 @@ class Producer(Protocol):
         """Drop the open transaction; nothing if none is open. Raises ``Unsettled`` when it cannot be told."""
         ...
 
+    def serve(self) -> None:
+        """Take in what the client has to report; called now and then while there is nothing to write."""
+        ...
+
     def close(self) -> None:
         """Give up without waiting; an open transaction is left to the successor or the broker's timeout."""
         ...

@@ -45,6 +45,11 @@ class Transaction:
             self._producer = producer
         return self._producer is not None
 
+    def serve(self) -> None:
+        """Let the producer report what has happened meanwhile."""
+        if self._producer is not None:
+            self._producer.serve()
+
     @property
     def pauses(self) -> bool:
         """Whether the pause after a fence lasts, in which there is nothing to be done but wait."""

@@ -113,6 +113,7 @@ class Worker:
 
     def run_once(self, wait_s: float) -> int:
         """One round of the loop; waits at most ``wait_s`` for input. Returns how many messages were processed."""
+        self._transaction.serve()
         records = self._accept(self._member.poll(self._config.batch_records_max, self._patience_s(wait_s)))
         if records:
             self._guarded(lambda: self._process(self._ready_local(), records))

@@ -14,6 +14,9 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from confluent_kafka import TopicPartition as Position
+from confluent_kafka.admin import AdminClient
+
 from stream_triggers.config import Config
 from stream_triggers.core.invocation import Invocation, TriggerRun
 from stream_triggers.core.record import DeadLetter
@@ -79,6 +82,14 @@ class Judge:
     def invocations(self) -> list[Invocation]:
         """Every committed invocation, those of one key in their order."""
         return [found for _, found in self._read(self.topics.invocations, Invocation)]
+
+    def empty_changelogs(self) -> None:
+        """Delete every changelog record there is, as retention would."""
+        changelogs = [self.topics.changelog_of(each) for each in partitions_of(self.log, self.topics.inputs)]
+        ends = [Position(*partition, end) for partition, end in self.log.end_offsets(changelogs).items()]
+        admin = AdminClient({"bootstrap.servers": self._config.bootstrap_servers})
+        for future in admin.delete_records(ends).values():
+            future.result()
 
     def dead_letters(self) -> list[DeadLetter]:
         """Every committed dead letter."""

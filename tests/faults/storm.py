@@ -112,6 +112,16 @@ def _frozen_anywhere(scene: Scene, slot: str) -> None:
     life.thaw()
 
 
+def _frozen_shortly(scene: Scene, slot: str) -> None:
+    """Frozen for less than its session: nobody else has done its work, and it goes on."""
+    life = scene.crew.lives[slot]
+    life.freeze()
+    scene.crew.account.faults["frozen"] += 1
+    after = scene.feeder.sent + 100
+    until(lambda: scene.feeder.sent >= after, "messages meanwhile")
+    life.thaw()
+
+
 def _frozen_before_positions(scene: Scene, slot: str) -> None:
     """The others need not wait for its transaction to time out: it can still be committed when the zombie wakes up."""
     _frozen_at(scene, slot, Fault("processed", occurrence=3, action="stop"))
@@ -175,5 +185,6 @@ ACTS: tuple[Callable[[Scene, str], None], ...] = (
     _frozen_before_commit,
     _frozen_and_replaced,
     _frozen_before_apply,
+    _frozen_shortly,
 )
 """What a worker goes through, in an order in which neighbours of three slots differ."""

@@ -62,6 +62,21 @@ def test_a_message_repeated_after_a_restart_fires_nothing_with_the_local_state_k
     assert report.repeated >= 250
 
 
+def test_a_restart_with_its_state_needs_nothing_of_the_changelog_that_it_had_read(
+    make_scene: Make, kafka_broker: Broker
+) -> None:
+    scene = make_scene(kafka_broker.bootstrap_servers)
+    scene.crew.start("0")
+    scene.feeder.send(300)
+    scene.judge.until_quiet()
+    scene.crew.stop()
+    scene.judge.empty_changelogs()
+    scene.feeder.repeat_all(300)
+    scene.crew.start("0")
+    report = scene.settle()
+    assert report.repeated >= 250
+
+
 def test_another_slot_takes_over_with_what_the_changelog_says(make_scene: Make, kafka_broker: Broker) -> None:
     scene = make_scene(kafka_broker.bootstrap_servers)
     first, second = scene.crew.start("0"), scene.crew.start("1")

@@ -160,6 +160,9 @@ class SimulatedProducer:
         self._process.breathe()
         self._inner.abort()
 
+    def serve(self) -> None:
+        self._inner.serve()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -10,6 +10,9 @@ Rules:
    A change that the library has still to report while it closes makes it wait for ever for its own answer.
 4. A revocation of partitions while the member has no place in its group is a loss. The library tells the two apart,
    but forgets which it is when partitions are started after the loss and before it is reported.
+5. A member is fenced when another one has its static name. The library takes itself for fenced in another case, too:
+   when a session ended while brokers were away, it goes on without its member id until the loss has been heard, and is
+   refused. Then the name is still this member's, or nobody's, and it joins anew.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from threading import Thread
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as Position
 
+from stream_triggers.errors import Fenced
 from stream_triggers.runtime.kafka.consuming import Consuming
 from stream_triggers.runtime.kafka.failures import error_of, failure, reason
+from stream_triggers.runtime.kafka.holder import holder_of
 from stream_triggers.runtime.kafka.settings import KafkaSettings, connect, logger
 from stream_triggers.runtime.log import Listener, Membership, Record, TopicPartition
 
@@ -38,22 +43,33 @@ class KafkaMember:
     """A ``Member`` over confluent-kafka; its partitions come by the range strategy, all anew with every change."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
         self._consuming = Consuming(settings, "member", lambda _entry: None)
         self._consumer = self._consuming.consumer
         self._listener: Listener
+        self._topics: list[str] = []
+        self._member_id = ""
+        self._fenced: Fenced | None = None
         self._owned: set[TopicPartition] = set()
         self._started: dict[TopicPartition, int] = {}
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self._listener = listener
-        connect(self._consumer)
-        self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._topics = list(topics)
+        self._join()
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
-        return self._consuming.take(records_max, timeout_s)
+        try:
+            if self._fenced is None:
+                return self._consuming.take(records_max, timeout_s)
+        except Fenced as error:
+            self._fenced = error
+        assert self._fenced is not None, "it is one of the two"
+        if not self._member_id or holder_of(self._settings) not in (self._member_id, None):
+            raise self._fenced
+        self._join_anew()
+        return []
 
     def membership(self) -> Membership:
         try:
@@ -101,11 +117,26 @@ class KafkaMember:
             self._give_back()
         finally:
             self._closed = True
-            closing = Thread(target=self._consumer.close, name="kafka member close", daemon=True)
-            closing.start()
-            closing.join(CLOSE_S)
-            if closing.is_alive():
-                logger.warning("kafka member did not close within %s s and is left behind", CLOSE_S)
+            _close(self._consumer)
+
+    def _join(self) -> None:
+        connect(self._consumer)
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _join_anew(self) -> None:
+        """Leave behind what the library takes for fenced; what was ours is lost until the group says otherwise."""
+        logger.warning("kafka member was out of its group without another one in its place, and joins again")
+        fenced, self._fenced = self._consumer, None
+        self._consuming = Consuming(self._settings, "member", lambda _entry: None)
+        self._consumer = self._consuming.consumer
+        owned = sorted(self._owned)
+        self._own([])
+        if owned:
+            self._listener.lost(owned)
+        _close(fenced)
+        self._join()
 
     def _give_back(self) -> None:
         """Hear of changes that have happened already; what is ours after them is revoked."""
@@ -118,15 +149,16 @@ class KafkaMember:
             self._listener.revoked(sorted(self._owned))
 
     def _on_assign(self, consumer: Consumer, positions: list[Position]) -> None:
-        if self._closed:
+        if self._is_of_the_past(consumer):
             return
         consumer.assign([])
         self._own(positions)
+        self._member_id = self.membership().member_id
         if positions:
             self._listener.assigned(_names(positions))
 
     def _on_revoke(self, consumer: Consumer, positions: list[Position]) -> None:
-        if self._closed:
+        if self._is_of_the_past(consumer):
             return
         place = self.membership()
         if place.generation < 0 or not place.member_id:
@@ -138,18 +170,29 @@ class KafkaMember:
         finally:
             self._own([])
 
-    def _on_lost(self, _consumer: Consumer, positions: list[Position]) -> None:
-        if self._closed:
+    def _on_lost(self, consumer: Consumer, positions: list[Position]) -> None:
+        if self._is_of_the_past(consumer):
             return
         self._own([])
         if positions:
             self._listener.lost(_names(positions))
+
+    def _is_of_the_past(self, consumer: Consumer) -> bool:
+        return self._closed or consumer is not self._consumer
 
     def _own(self, positions: list[Position]) -> None:
         """From now on these are ours, none of them started: with an eager strategy every change concerns all."""
         self._consuming.changes += 1
         self._owned = set(_names(positions))
         self._started.clear()
+
+
+def _close(consumer: Consumer) -> None:
+    closing = Thread(target=consumer.close, name="kafka member close", daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    if closing.is_alive():
+        logger.warning("kafka member did not close within %s s and is left behind", CLOSE_S)
 
 
 def _names(positions: Iterable[Position]) -> list[TopicPartition]:

@@ -48,6 +48,7 @@ class KafkaProducer:
         self._begun = False
         self._undelivered: StreamTriggersError | None = None
         self._in_doubt = False
+        self._reported: set[int] = set()
 
     def open(self) -> None:
         connect(self._client)
@@ -56,7 +57,7 @@ class KafkaProducer:
     def begin(self) -> None:
         if self._in_doubt:
             raise Unsettled("a connection broke at the end of the last transaction, which may have been sent twice")
-        self._serve()
+        self.serve()
         self._endings.begin()
         self._try(self._client.begin_transaction, "beginning a transaction")
         self._begun, self._undelivered = True, None
@@ -64,7 +65,7 @@ class KafkaProducer:
     def produce(self, topic: str, records: list[Outgoing]) -> None:
         what = f"writing to {topic}"
         refused = self._try(lambda: hand_over(self._client, topic, records), what)
-        self._serve()
+        self.serve()
         if refused:
             raise self._refusal(refused[0][0], what)
 
@@ -86,6 +87,10 @@ class KafkaProducer:
             self._try(lambda: self._client.flush(ACKNOWLEDGE_S), "aborting")
             self._repeat(self._client.abort_transaction, "aborting", Unsettled)
             self._ended()
+
+    def serve(self) -> None:
+        """Hear what the library has to report, which it keeps until then: ``_hear``, ``_delivered``, ``Endings``."""
+        self._try(lambda: self._client.poll(0), "the producer")
 
     def close(self) -> None:
         """Let go of the client: closing it would abort the open transaction, and wait for the broker to do so."""
@@ -112,12 +117,9 @@ class KafkaProducer:
 
     def _ended(self) -> None:
         self._begun = False
-        self._serve()
+        self._reported.clear()
+        self.serve()
         self._in_doubt = not self._endings.certain
-
-    def _serve(self) -> None:
-        """Hear what the library has to report; it calls ``_hear`` and ``_delivered``."""
-        self._try(lambda: self._client.poll(0), "the producer")
 
     def _try(self, step: Callable[[], T], what: str) -> T:
         try:
@@ -145,4 +147,6 @@ class KafkaProducer:
         return meaning if isinstance(meaning, Misconfigured) else Aborted(meaning.message)
 
     def _hear(self, error: KafkaError) -> None:
-        logger.info("kafka producer reports: %s", reason(error))
+        if error.code() not in self._reported:
+            self._reported.add(error.code())
+            logger.info("kafka producer reports: %s", reason(error))

@@ -87,6 +87,9 @@ class MemoryProducer(Client, Producer):
         self._settle("abort", lambda now_ms: self._end("aborted", now_ms))
         self._state = "ready"
 
+    def serve(self) -> None:
+        """Nothing is reported but in answers."""
+
     def close(self) -> None:
         self._closed = True
 
