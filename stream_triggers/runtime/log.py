@@ -202,6 +202,10 @@ class Log(Protocol):
         """The high watermark of each: the next offset to be written, open transactions included."""
         ...
 
+    def offsets_at(self, partitions: Iterable[TopicPartition], time_ms: int) -> Mapping[TopicPartition, int]:
+        """The first offset of each that has ``time_ms`` or a later time, markers included; the end where none has."""
+        ...
+
     def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
         """Those of the named topics that exist, with their settings."""
         ...

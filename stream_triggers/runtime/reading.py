@@ -19,9 +19,13 @@ def read_between(
     reader = cluster.reader()
     try:
         reader.assign({partition: offset for partition, offset in next_offsets.items() if offset < ends[partition]})
-        while any(offset < ends[partition] for partition, offset in reader.positions().items()):
+        positions = reader.positions()
+        while any(offset < ends[partition] for partition, offset in positions.items()):
             records = reader.poll(BATCH_MAX, timeout_s=0.2)
-            yield [record for record in records if record.offset() < ends[_partition(record)]]
+            positions = reader.positions()
+            if any(offset > ends[partition] for partition, offset in positions.items()):
+                records = [record for record in records if record.offset() < ends[_partition(record)]]
+            yield records
     finally:
         reader.close()
 

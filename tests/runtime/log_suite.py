@@ -233,6 +233,26 @@ class TopicSuite:
             TopicPartition(topic, 1): 0,
         }
 
+    def test_offsets_by_time_lead_to_the_first_record_that_is_not_older(self, log_bundle: LogBundle) -> None:
+        """They may be those of the marker before it, which has a time, too."""
+        topic = log_bundle.topic(2)
+        zero, one = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        reading, log = log_bundle.reading({zero: 0}), log_bundle.observer
+
+        def of_two_instants() -> bool:
+            log_bundle.write(topic, values_of(b"v"))
+            return len({record.timestamp()[1] for record in reading.step().records}) > 1
+
+        log_bundle.until(of_two_instants)
+        times = [record.timestamp()[1] for record in reading.records]
+        later = next(at for at, time_ms in enumerate(times) if time_ms > times[0])
+        before, first = (record.offset() for record in reading.records[later - 1 : later + 1])
+        assert log.offsets_at([zero, one], 0) == {zero: 0, one: 0}
+        assert before < log.offsets_at([zero], times[0] + 1)[zero] <= first
+        assert before < log.offsets_at([zero], times[later])[zero] <= first
+        assert log.offsets_at([zero, one], times[-1] + 3_600_000) == log.end_offsets([zero, one])
+        assert log.offsets_at([], 0) == {}
+
     def test_creating_a_topic_that_exists_leaves_it_as_it_is(self, log_bundle: LogBundle) -> None:
         topic = log_bundle.topic(2)
         log_bundle.write(topic, values_of(b"1"))

@@ -192,7 +192,7 @@ class Checks:
 
     def _verify(self) -> None:
         log = MemoryLog(self._world.cluster, "verify", group_id=self._world.config.application)
-        report = verify(log, self._world.config, FUNCTIONS)
+        report = verify(log, self._world.config, FUNCTIONS, open_store=lambda _path: MemoryStore())
         assert report.findings == [], f"verify finds fault: {report.findings}"
 
     def _decoded(self, topic: str) -> list[Any]:

@@ -11,7 +11,6 @@ from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
-from stream_triggers import verify
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.message import Event, Failure, Message, Success, TaskResult, TaskStatus
 from stream_triggers.core.record import Definition
@@ -22,6 +21,7 @@ from stream_triggers.runtime import definitions
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.topics import Topics
+from stream_triggers.verify import history
 from tests.mutants import replaced
 
 MESSAGE_BYTES_MAX = 1024
@@ -164,7 +164,7 @@ def remembered_definitions() -> Iterator[None]:
         return found
 
     original = definitions.read_definition
-    with replaced(definitions, "read_definition", read), replaced(verify, "read_definition", read):
+    with replaced(definitions, "read_definition", read), replaced(history, "read_definition", read):
         yield
 
 

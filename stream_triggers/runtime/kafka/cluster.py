@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -74,6 +74,25 @@ class KafkaLog:
 
     def end_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def offsets_at(self, partitions: Iterable[TopicPartition], time_ms: int) -> Mapping[TopicPartition, int]:
+        """Asked by a consumer: administration says "none is so late" also when the answer has not come in time."""
+        asked = [Position(topic, partition, time_ms) for topic, partition in partitions]
+        ends = self.end_offsets(TopicPartition(each.topic, each.partition) for each in asked)
+        consumer: Consumer = new_client(Consumer, client_settings(self._settings, "reader"), self._settings)
+        try:
+            answers = consumer.offsets_for_times(asked, timeout=REQUEST_S) if asked else []
+        except KafkaException as error:
+            raise failure(error_of(error), "offsets by time") from error
+        finally:
+            consumer.close()
+        found = {}
+        for each in answers:
+            if each.error is not None:
+                raise failure(each.error, f"offsets by time of {each.topic}/{each.partition}")
+            partition = TopicPartition(each.topic, each.partition)
+            found[partition] = ends[partition] if each.offset == OFFSET_END else each.offset
+        return found
 
     def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
         found = self._partitions(names)

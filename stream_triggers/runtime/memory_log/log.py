@@ -78,6 +78,10 @@ class MemoryLog(Log):
     def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
         return {name: f"{self.cluster.cluster_id}/{name}" for name in self.topics(names)}
 
+    def offsets_at(self, partitions: Iterable[TopicPartition], time_ms: int) -> Mapping[TopicPartition, int]:
+        self.cluster.tick()
+        return {name: self.cluster.partition(name).offset_at(time_ms) for name in partitions}
+
     def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
         return self.cluster.topics(names)
 

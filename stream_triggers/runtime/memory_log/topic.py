@@ -142,6 +142,10 @@ class Partition:
                 into.append(entry)
         return self.start + index
 
+    def offset_at(self, time_ms: int) -> int:
+        """The offset of the first entry with this time or a later one, the end if there is none."""
+        return next((entry.offset() for entry in self.entries if entry.timestamp()[1] >= time_ms), self.end)
+
     def trim(self, start: int) -> None:
         """Delete what is before ``start``, as retention does."""
         assert self.start <= start <= self.last_stable, "only settled entries that exist can be deleted"

@@ -1,0 +1,133 @@
+"""What messages ask for, as rows of the ledger: the core's answer, message by message, with the triggers in force.
+
+Nothing of the worker's batch path takes part: every message is decoded, whether or not anybody listens to it, and the
+core evaluates it alone.
+
+A message that cannot be decoded must have a dead letter if its routing part is broken, or if somebody listens to it;
+of others workers do not look at the body. One that is too large must have one in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from stream_triggers.core.invocation import Invocation
+from stream_triggers.core.message import Event, Message, TaskResult, TaskStatus, kind_of
+from stream_triggers.core.route import LeafGroup, Plan, Route, route_of
+from stream_triggers.core.step import invoke
+from stream_triggers.errors import EvaluationFailed, InvalidMessage
+from stream_triggers.runtime.codec import event_prefixes, parse_prefix, result_prefixes, status_prefixes
+from stream_triggers.runtime.log import Record, TopicPartition
+from stream_triggers.runtime.topics import Topics
+from stream_triggers.verify.decoding import digest, read
+from stream_triggers.verify.history import History, Stretch
+from stream_triggers.verify.ledger import Ledger, Mark
+from stream_triggers.verify.outputs import digest_of_bytes
+from stream_triggers.verify.report import Report
+from stream_triggers.verify.scope import Scope
+
+Prefixes: TypeAlias = Callable[[Sequence[bytes | None]], list[bytes]]
+
+
+class Inputs:
+    """Takes in the messages."""
+
+    def __init__(
+        self, topics: Topics, scope: Scope, history: History, ledger: Ledger, report: Report, message_bytes_max: int
+    ) -> None:
+        self._scope = scope
+        self._history = history
+        self._ledger = ledger
+        self._report = report
+        self._message_bytes_max = message_bytes_max
+        self._kinds: Mapping[str, tuple[type[Message], ...]] = {
+            topics.events: (Event,),
+            topics.task_status: (TaskStatus,),
+            topics.task_results: (TaskResult,),
+        }
+        self._prefixes: Mapping[str, Prefixes] = {
+            topics.events: event_prefixes,
+            topics.task_status: status_prefixes,
+            topics.task_results: result_prefixes,
+        }
+        self._stretches: dict[int, Stretch] = {}
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Records of the input topics, in order within each partition."""
+        places, scope, report = self._scope.places, self._scope, self._report
+        message_bytes_max, kinds = self._message_bytes_max, self._kinds
+        for record in records:
+            topic, offset = record.topic(), record.offset()
+            place = places[TopicPartition(topic, record.partition())]
+            if not scope.is_judged(place, offset):
+                report.unjudged += 1
+                continue
+            report.messages += 1
+            if len(record.value() or b"") > message_bytes_max:
+                self._reject(record, place)
+                continue
+            try:
+                message = read(record, kinds[topic])
+            except InvalidMessage:
+                self._take_unreadable(record, place)
+                continue
+            group = self._group(place, offset, route_of(message))
+            if group is not None:
+                self._ask(group, message, record, place)
+
+    def invocation_of(self, record: Record, trigger_id: str) -> Invocation:
+        """What a trigger that has matched a message makes of it."""
+        message = read(record, self._kinds[record.topic()])
+        place = self._scope.places[TopicPartition(record.topic(), record.partition())]
+        group = self._group(place, record.offset(), route_of(message))
+        assert group is not None, "somebody has asked for it"
+        [owner] = [match.plan for match in group.match(message)[0] if match.plan.trigger.id == trigger_id]
+        return invoke(owner, message, self._message_bytes_max)
+
+    def _ask(self, group: LeafGroup, message: Message, record: Record, place: int) -> None:
+        offset = record.offset()
+        matches, failures = group.match(message)
+        for owner, _ in matches:
+            trigger_id = owner.trigger.id
+            try:
+                invocation = invoke(owner, message, self._message_bytes_max)
+            except EvaluationFailed:
+                run = run_of(owner, message)
+                self._ledger.expect(run, place, offset, Mark.FAILS, message_digest(record), trigger_id)
+            else:
+                run = bytes.fromhex(invocation.run_id)
+                self._ledger.expect(run, place, offset, Mark.ASKED, digest(invocation), trigger_id)
+        for failure in failures:
+            self._report.failed += 1
+            self._ledger.expect_notice(place, offset, "filter", failure.plan.trigger.id, message_digest(record))
+
+    def _take_unreadable(self, record: Record, place: int) -> None:
+        [prefix] = self._prefixes[record.topic()]([record.value()])
+        try:
+            route = parse_prefix(prefix)
+        except InvalidMessage:
+            self._reject(record, place)
+        else:
+            if self._group(place, record.offset(), route) is not None:
+                self._reject(record, place)
+
+    def _reject(self, record: Record, place: int) -> None:
+        self._report.rejected += 1
+        self._ledger.expect_notice(place, record.offset(), "decode", "", message_digest(record))
+
+    def _group(self, place: int, offset: int, route: Route) -> LeafGroup | None:
+        stretch = self._stretches.get(place)
+        if stretch is None or not stretch.first <= offset < stretch.end:
+            stretch = self._stretches[place] = self._history.stretch(place, offset)
+        return stretch.listeners[route]
+
+
+def message_digest(record: Record) -> bytes:
+    """The hash of what a dead letter must keep of a message."""
+    return digest_of_bytes(record.key(), record.value())
+
+
+def run_of(owner: Plan, message: Message) -> bytes:
+    """The run id, as raw bytes, that a trigger makes of a message."""
+    return owner.run_ids.of_one(kind_of(message), message.id)

@@ -1,0 +1,145 @@
+"""What workers have written, as rows of the ledger.
+
+A record that nobody should have written (no value of its topic, or about a position that no input has) is a finding at
+once, and nothing more is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+
+from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.message import Position
+from stream_triggers.core.record import DeadLetter
+from stream_triggers.errors import InvalidMessage
+from stream_triggers.runtime.log import Record, TopicPartition
+from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
+from stream_triggers.verify.decoding import digest, read
+from stream_triggers.verify.history import History
+from stream_triggers.verify.ledger import DIGEST_BYTES, INVOCATIONS_PLACE, Found, Ledger, Mark
+from stream_triggers.verify.report import Finding, Report
+from stream_triggers.verify.scope import Scope
+
+STAGES = {"filter_failed": "filter", "arguments_failed": "arguments"}
+"""The stage of the dead letter that goes with a decision."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Outputs:
+    """Takes in the records of the output topics."""
+
+    def __init__(self, scope: Scope, history: History, ledger: Ledger, report: Report) -> None:
+        self._scope = scope
+        self._history = history
+        self._ledger = ledger
+        self._report = report
+
+    def take_invocations(self, records: Sequence[Record]) -> None:
+        """Records of ``invocations``."""
+        for record in records:
+            invocation = self._read(record, (Invocation,))
+            if invocation is None:
+                continue
+            found = Found(record.partition(), record.offset())
+            self._ledger.find(
+                invocation.run_id,
+                INVOCATIONS_PLACE + found.partition,
+                found.offset,
+                Mark.FIRED,
+                found,
+                digest=digest(invocation),
+                time_ms=record.timestamp()[1],
+                trigger_id=invocation.trigger_id,
+            )
+
+    def take_runs(self, records: Sequence[Record]) -> None:
+        """Records of ``trigger-runs``."""
+        for record in records:
+            value = self._read(record, (TriggerRun, Decision))
+            if isinstance(value, TriggerRun):
+                self._take_run(value, record)
+            elif isinstance(value, Decision):
+                self._take_decision(value, record)
+
+    def take_notes(self, records: Sequence[Record]) -> None:
+        """Of records of ``trigger-runs``, nothing but the notes about definitions."""
+        for record in records:
+            value = self._read(record, (TriggerRun, Decision))
+            if isinstance(value, Decision) and value.reason == "definitions_changed":
+                self._take_decision(value, record)
+
+    def take_dead_letters(self, records: Sequence[Record]) -> None:
+        """Records of ``dead-letters``."""
+        for record in records:
+            letter = self._read(record, (DeadLetter,))
+            if letter is None:
+                continue
+            place = self._place(letter.topic, letter.partition)
+            if place is None:
+                self._find_odd(record, "dead letter of a position that is no input's")
+                continue
+            found = Found(record.partition(), record.offset())
+            kept = digest_of_bytes(letter.key, letter.value)
+            trigger_id = letter.trigger_id or ""
+            self._ledger.find_notice(place, letter.offset, Mark.LETTER, found, letter.stage, trigger_id, kept)
+
+    def _take_run(self, run: TriggerRun, record: Record) -> None:
+        cause = run.participants[-1] if run.participants else None
+        place = None if cause is None else self._place(cause.topic, cause.partition)
+        if cause is None or place is None:
+            self._find_odd(record, "run record of a position that is no input's", run.run_id, run.trigger_id)
+            return
+        self._history.require_allowed(run.trigger_id, run.trigger_version)
+        self._ledger.find(
+            run.run_id,
+            place,
+            cause.offset,
+            Mark.RECORDED,
+            Found(record.partition(), record.offset()),
+            time_ms=record.timestamp()[1],
+            trigger_id=run.trigger_id,
+        )
+
+    def _take_decision(self, decision: Decision, record: Record) -> None:
+        place = self._place(decision.topic, decision.partition)
+        trigger_id = decision.trigger_id or ""
+        if place is None:
+            self._find_odd(record, "decision about a position that is no input's", trigger_id=trigger_id)
+            return
+        self._history.require_allowed(trigger_id, decision.trigger_version or "")
+        found = Found(record.partition(), record.offset())
+        match decision.reason:
+            case "definitions_changed":
+                self._history.note(place, decision)
+            case "duplicate":
+                run_id = decision.run_id or ""
+                self._ledger.find(run_id, place, decision.offset, Mark.SUPPRESSED, found, trigger_id=trigger_id)
+            case reason:
+                self._ledger.find_notice(place, decision.offset, Mark.DECIDED, found, STAGES[reason], trigger_id)
+
+    def _read(self, record: Record, kinds: tuple[type[T], ...]) -> T | None:
+        try:
+            return read(record, kinds)
+        except InvalidMessage as error:
+            self._find_odd(record, error.message)
+            return None
+
+    def _find_odd(self, record: Record, detail: str, run_id: str = "", trigger_id: str = "") -> None:
+        if self._scope.is_in_time(record.timestamp()[1]):
+            found = Position(record.topic(), record.partition(), record.offset())
+            self._report.add(Finding("unexpected", run_id, trigger_id, None, found, detail))
+
+    def _place(self, topic: str, partition: int) -> int | None:
+        return self._scope.places.get(TopicPartition(topic, partition))
+
+
+def digest_of_bytes(key: bytes | None, value: bytes | None) -> bytes:
+    """A hash of what a dead letter keeps of a message: no more than a topic takes."""
+    kept = (None if part is None else part[:MESSAGE_BYTES_MAX] for part in (key, value))
+    parts = (b"-" if part is None else b"+%d " % len(part) + part for part in kept)
+    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()
