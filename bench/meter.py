@@ -60,13 +60,16 @@ class Meter:
             "start_cpu_s": first.cpu_s,
             "cpu_s_per_million": (last.cpu_s - first.cpu_s) / last.messages * 1e6,
             "second_half_cpu_s_per_million": (last.cpu_s - middle.cpu_s) / half * 1e6,
-            "rss_mb": _resident_mb(),
+            "rss_mb": resident_mb(),
             "timeline": [(mark.at_s, mark.messages) for mark in self._marks],
         }
 
 
-def _resident_mb() -> float:
-    """The process's own peak; what ``getrusage`` says includes the parent's pages at the time of the fork."""
+def resident_mb() -> float:
+    """The most memory that this process has had.
+
+    What ``getrusage`` says includes the parent's pages at the time of the fork.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

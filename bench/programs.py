@@ -45,6 +45,11 @@ def engine(work: Work, messages: int) -> Measurement:
     return _measured(_engine(work, messages, "0"))
 
 
+def judge(work: Work) -> Measurement:
+    """Verification of what a worker has done; see ``bench.judging``."""
+    return _measured([*_PYTHON, "bench.judging", *_names(work)])
+
+
 @contextmanager
 def engines(work: Work, messages: int, workers: int) -> Iterator[list[subprocess.Popen[str]]]:
     """Several workers of the engine that share the input; each ends when it has got nothing for some seconds."""

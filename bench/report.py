@@ -53,6 +53,8 @@ def collected(scenarios: Mapping[str, Any]) -> dict[str, Any]:
                 found[f"{name}_second_half_events_per_s"] = streams["second_half_events_per_s"]
     if "triggers" in scenarios:
         found["engine_events_per_s_10000_triggers"] = scenarios["triggers"]["10000"]["events_per_s"]
+    if "verify" in scenarios:
+        found["verify_events_per_s"] = scenarios["verify"]["verify"]["events_per_s"]
     if "latency" in scenarios:
         found |= {f"latency_ms_{rate}": measured for rate, measured in scenarios["latency"]["engine"].items()}
     return found
@@ -73,6 +75,8 @@ def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
     if "workers" in scenarios:
         rows = [[label, f"{each['events_per_s']:,.0f}"] for label, each in scenarios["workers"].items()]
         yield "Worker processes on one machine", [["workers", "events/s, together"], *rows]
+    if "verify" in scenarios:
+        yield "Verification of what one worker has done", [_VERIFY_COLUMNS, *_verify(scenarios["verify"])]
     if "latency" in scenarios:
         yield "Latency from event to readable invocation", [_LATENCY_COLUMNS, *_latency(scenarios["latency"])]
 
@@ -144,6 +148,8 @@ _LABELS = {
 _MEASURES = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million", "rss_mb")
 _FORMATS = (",.0f", ",.0f", ".1f", ".1f", ".0f")
 _COLUMNS = ["", "events/s", "in the second half", "CPU s per million", "in the second half", "RSS MB"]
+_VERIFY_COLUMNS = ["messages/s", "CPU s per million", "RSS MB", "invocations expected", "findings", "not judged"]
+_VERIFY_MEASURES = (("events_per_s", ",.0f"), ("cpu_s_per_million", ".1f"), ("rss_mb", ".0f"))
 _LATENCY_COLUMNS = ["", "events/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "events", "missing"]
 
 
@@ -158,6 +164,12 @@ def _row(name: str, measured: Mapping[str, Any] | str) -> list[str]:
         for measure, form in zip(_MEASURES, formats, strict=True)
     ]
     return [label, *cells]
+
+
+def _verify(measured: Mapping[str, Any]) -> Iterator[list[str]]:
+    judged = measured["verify"]
+    rate, cost, memory = (format(judged[each], form) for each, form in _VERIFY_MEASURES)
+    yield [rate, cost, memory, *(f"{judged[each]:,}" for each in ("expected", "findings", "unjudged"))]
 
 
 def _latency(measured: Mapping[str, Any]) -> Iterator[list[str]]:

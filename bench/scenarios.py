@@ -146,6 +146,15 @@ def workers(bench: Bench) -> dict[str, Any]:
     return measured
 
 
+def verify(bench: Bench) -> dict[str, Any]:
+    """The judge on what one worker has done with the events: how fast it is, and what it finds."""
+    work = bench.work("verify", events=bench.events).round(1)
+    bench.tell("verify")
+    engine = programs.engine(work, bench.events)
+    engine.pop("timeline")
+    return {"engine": engine, "verify": programs.judge(work)}
+
+
 def latency(bench: Bench) -> dict[str, Any]:
     """From an event's produce to its invocation being readable, by rate."""
     streams = bench.streams
@@ -181,6 +190,6 @@ def _reached(result: Measurement, count: int) -> float:
 
 
 SCENARIOS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
-    each.__name__: each for each in (throughput, triggers, unmatched, partitions, workers, latency)
+    each.__name__: each for each in (throughput, triggers, unmatched, partitions, workers, latency, verify)
 }
 """All of them by name, in the order in which they run."""

@@ -40,6 +40,10 @@ LATENCY = {"p50": 7.25, "p90": 9.0, "p99": 12.0, "max": 20.0, "samples": 10, "mi
 SCENARIOS = {
     "throughput": {"kafka_streams": "not run: no mvn on the PATH", "floor": RATES, "engine": RATES},
     "triggers": {"100": RATES, "10000": RATES},
+    "verify": {
+        "engine": RATES,
+        "verify": RATES | {"expected": 1000, "findings": 0, "unjudged": 0},
+    },
     "latency": {"engine": {"200": LATENCY, "1000": LATENCY}, "kafka_streams": "not run: no mvn on the PATH"},
 }
 
@@ -52,6 +56,7 @@ def test_the_numbers_asked_for_most_are_on_top():
         "cpu_s_per_million": 12.25,
         "rss_mb": 140.0,
         "engine_events_per_s_10000_triggers": 50_000.0,
+        "verify_events_per_s": 50_000.0,
         "latency_ms_200": LATENCY,
         "latency_ms_1000": LATENCY,
     }
@@ -61,6 +66,7 @@ def test_what_was_not_run_is_shown_with_its_reason_and_no_number():
     results = report.environment("python -m bench") | {"scenarios": SCENARIOS}
     lines = report.markdown(results).splitlines()
     assert "| engine | 50,000 | 60,000 | 12.2 | 11.0 | 140 |" in lines
+    assert "| 50,000 | 12.2 | 140 | 1,000 | 0 | 0 |" in lines
     assert "| Kafka Streams, tuned | not run: no mvn on the PATH |  |  |  |  |" in lines
     assert "Kafka Streams" not in plot(results).partition("</style>")[2]
 

@@ -114,20 +114,24 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pids: dict[int, int] = {}
-    while True:
-        ready, _, _ = select.select([requests, wake], [], [])
-        if wake in ready:
-            os.read(wake, 4096)
-            _collect(pids)
-        if requests in ready:
-            line = requests.readline()
-            if not line:
-                break
-            _serve(msgspec.json.decode(line, type=Live | Send), pids)
-    for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
-    for pid in pids.values():
-        os.waitpid(pid, 0)
+    try:
+        while True:
+            ready, _, _ = select.select([requests, wake], [], [])
+            if wake in ready:
+                os.read(wake, 4096)
+                _collect(pids)
+            if requests in ready:
+                line = requests.readline()
+                if not line:
+                    break
+                _serve(msgspec.json.decode(line, type=Live | Send), pids)
+    except BrokenPipeError:  # whoever asked was killed, and hears nothing any more
+        pass
+    finally:
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids.values():
+            os.waitpid(pid, 0)
 
 
 def _serve(request: Live | Send, pids: dict[int, int]) -> None:
