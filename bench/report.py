@@ -1,4 +1,4 @@
-"""Results as files, as tables, and in the README: `python -m bench.report` writes the README's from the files."""
+"""Results as files, as tables, and in both READMEs: `python -m bench.report` writes those from the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LATEST = HERE / "results" / "latest.json"
 STAGES = LATEST.with_name("stages.json")
 PLOT = LATEST.with_suffix(".svg")
 README = HERE / "README.md"
-PICTURE = f"![Rates and latency of stream_triggers and Kafka Streams](results/{PLOT.name})\n\n"
+PROJECT_README = HERE.parent / "README.md"
+
+SHOWN_IN_PROJECT = ("throughput", "latency")
+"""The scenarios that the project's README shows; this folder's has all."""
 
 _PACKAGES = ("stream-triggers", "confluent-kafka", "rocksdict", "orjson")
 
@@ -81,10 +84,12 @@ def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
         yield "Latency from event to readable invocation", [_LATENCY_COLUMNS, *_latency(scenarios["latency"])]
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """The results as the README has them."""
+def markdown(results: Mapping[str, Any], folder: str = "") -> str:
+    """The results as a README in ``folder``'s parent has them, the picture first."""
     machine, versions = results["machine"], results["versions"]
     lines = [
+        f"![Rates and latency of stream_triggers and Kafka Streams]({folder}results/{PLOT.name})",
+        "",
         f"{results['date']}, `{results['command']}`: {machine['cpu']}, {machine['cores']} cores,"
         f" {machine['memory_gb']:.0f} GB; {', '.join(f'{name} {number}' for name, number in versions.items())}.",
     ]
@@ -115,13 +120,15 @@ def between(text: str, name: str, put: str) -> str:
     return f"{before}{begin}\n{put}{end}{after}"
 
 
-def into_readme() -> None:
-    """Put what was measured last, and the plot of it, where the README shows them."""
+def into_readmes() -> None:
+    """Put what was measured last, and the plot of it, where the READMEs show them."""
     results = json.loads(LATEST.read_text())
-    text = between(README.read_text(), "results", PICTURE + markdown(results))
+    text = between(README.read_text(), "results", markdown(results))
     if STAGES.exists():
         text = between(text, "stages", stages_markdown(json.loads(STAGES.read_text())))
     README.write_text(text)
+    shown = results | {"scenarios": {name: results["scenarios"][name] for name in SHOWN_IN_PROJECT}}
+    PROJECT_README.write_text(between(PROJECT_README.read_text(), "results", markdown(shown, "bench/")))
     PLOT.write_text(plot(results))
 
 
@@ -208,5 +215,5 @@ def _java() -> str:
 
 
 if __name__ == "__main__":
-    into_readme()
-    sys.stdout.write(f"{README} and {PLOT} show {LATEST}\n")
+    into_readmes()
+    sys.stdout.write(f"{README}, {PROJECT_README} and {PLOT} show {LATEST}\n")
