@@ -33,6 +33,7 @@ LogEvent: TypeAlias = Literal[
     "partitions revoked",
     "partitions lost",
     "partitions ready",
+    "partition refused",
     "triggers in force",
     "trigger quarantined",
     "message rejected",
@@ -70,6 +71,12 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
     LogEventRow("partitions revoked", "info", "count, partitions", "They are committed and go to another worker."),
     LogEventRow("partitions lost", "info", "count, partitions", "Others have them already; open work is dropped."),
     LogEventRow("partitions ready", "info", "count, partitions", "Their claims are restored; processing begins."),
+    LogEventRow(
+        "partition refused",
+        "error",
+        "partition, error, hint",
+        "A newer release has written its state: not processed by this worker, which goes on with the others.",
+    ),
     LogEventRow("triggers in force", "info", "count, definitions_offset", "The definitions have changed."),
     LogEventRow("trigger quarantined", "error", "trigger, error", "This worker cannot run its definition."),
     LogEventRow("message rejected", "warning", "topic, partition, offset, error", "Dead-lettered: it cannot be read."),
@@ -133,6 +140,7 @@ class Counters:
     transactions: int = field(default=0, metadata=_row("Transactions committed."))
     aborts: int = field(default=0, metadata=_row("Transactions aborted; their input is read again and counts again."))
     restores: int = field(default=0, metadata=_row("Partitions restored from the changelog."))
+    refused: int = field(default=0, metadata=_row("Partitions not processed: their changelog cannot be read."))
 
     def values(self) -> Iterator[tuple[str, str, int]]:
         """Every counter as ``(name, label, number)``, the label empty where there is none."""

@@ -11,19 +11,27 @@ Three phases, each partition on its own, so that those that are ready work while
 3. *ready*: the store holds every claim up to the committed offset; input is read from there.
 
 A crash in any phase leaves the store behind the log, never ahead; the next restore starts from its position.
+
+A changelog that holds what this release cannot read, because a newer one has written it, refuses its partition: that
+one is not processed here until it is assigned anew, the others are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from stream_triggers.errors import Corrupt, Misconfigured, Unavailable
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.clock import Clock
-from stream_triggers.runtime.log import Log, Member, TopicPartition
-from stream_triggers.runtime.store import Store
+from stream_triggers.runtime.log import Log, Member, Record, TopicPartition
+from stream_triggers.runtime.store import Changes, Store
 from stream_triggers.runtime.topics import Topics
+from stream_triggers.telemetry import Counters, log
+
+logger = logging.getLogger(__name__)
 
 READ_MAX = 2000
 SETTLE_TIMEOUT_S = 1.0
@@ -34,7 +42,14 @@ class Restore:
     """The partitions of one worker that are not ready yet."""
 
     def __init__(
-        self, cluster: Log, member: Member, store: Store, claims: Claims, clock: Clock, topics: Topics
+        self,
+        cluster: Log,
+        member: Member,
+        store: Store,
+        claims: Claims,
+        clock: Clock,
+        topics: Topics,
+        counters: Counters,
     ) -> None:
         self._cluster = cluster
         self._member = member
@@ -42,6 +57,7 @@ class Restore:
         self._claims = claims
         self._clock = clock
         self._topics = topics
+        self._counters = counters
         self._reader = cluster.reader()
         self._settling: set[TopicPartition] = set()
         self._inputs: dict[TopicPartition, TopicPartition] = {}  # changelog -> input partition being read
@@ -107,9 +123,8 @@ class Restore:
     def _read(self) -> Mapping[TopicPartition, int]:
         positions = self._reader.positions()
         if any(positions[each] < self._ends[each] for each in self._inputs):
-            records = self._reader.poll(READ_MAX, timeout_s=0.1)
-            changes = changelog.restored(self._claims, self._inputs, records, self._clock.now_ms())
-            positions = self._reader.positions()
+            changes = self._changes(self._reader.poll(READ_MAX, timeout_s=0.1))
+            positions = {each: offset for each, offset in self._reader.positions().items() if each in self._inputs}
             changelog.write_positions(changes, positions)
             self._store.apply(changes)
         done = [each for each in self._inputs if positions[each] >= self._ends[each]]
@@ -119,6 +134,27 @@ class Restore:
         if done:
             self._read_only_what_is_left()
         return ready
+
+    def _changes(self, records: Sequence[Record]) -> Changes:
+        """What the records change in the store; a partition with one that cannot be read is refused."""
+        batches: dict[TopicPartition, list[Record]] = defaultdict(list)
+        for record in records:
+            batches[TopicPartition(record.topic(), record.partition())].append(record)
+        changes, now_ms = Changes(), self._clock.now_ms()
+        for each, batch in batches.items():
+            try:
+                changes.puts += changelog.restored(self._claims, self._inputs, batch, now_ms).puts
+            except Corrupt as error:
+                self._refuse(each, error)
+        return changes
+
+    def _refuse(self, changelog_partition: TopicPartition, error: Corrupt) -> None:
+        refused = self._inputs[changelog_partition]
+        self._finish(changelog_partition)
+        self._read_only_what_is_left()
+        self._counters.refused += 1
+        name = f"{refused.topic}/{refused.partition}"
+        log(logger, "partition refused", partition=name, error=error.message, hint=error.hint)
 
     def _read_only_what_is_left(self) -> None:
         positions = self._reader.positions()

@@ -214,7 +214,7 @@ class Worker:
         claims = Claims(store, self._config.claim_retention_ms)
         stage = RouteStage(self._topics, runs.partitions, claims, self.counters, self._config.payload_bytes_max)
         stage.use(self._definitions.index)
-        restore = Restore(self._cluster, self._member, store, claims, self._clock, self._topics)
+        restore = Restore(self._cluster, self._member, store, claims, self._clock, self._topics, self.counters)
         restore.add(self._owned)
         return _Local(store, claims, stage, restore)
 

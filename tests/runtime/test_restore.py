@@ -13,6 +13,7 @@ from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import Fault, MemoryProducer
 from stream_triggers.runtime.restore import Restore
 from stream_triggers.runtime.store import MemoryStore
+from stream_triggers.telemetry import Counters
 from tests.engine_bundle import EngineBundle
 from tests.runtime.log_bundle import Participant
 
@@ -31,12 +32,13 @@ class Setting:
         self.participant.member.subscribe(["events"], self.participant)
         self.participant.step()
         self.store = MemoryStore()
+        self.counters = Counters()
         self.restore = self.another_restore(self.store)
 
     def another_restore(self, store: MemoryStore) -> Restore:
         bundle = self.bundle
         claims = Claims(store, bundle.config.claim_retention_ms)
-        return Restore(bundle.log(), self.participant.member, store, claims, bundle.clock, bundle.topics)
+        return Restore(bundle.log(), self.participant.member, store, claims, bundle.clock, bundle.topics, self.counters)
 
     def write(self, *events: str, partition: int = 0) -> None:
         for event in events:
@@ -177,10 +179,38 @@ def test_claims_that_have_expired_are_not_restored(setting: Setting) -> None:
     assert setting.stored() == []
 
 
-def test_a_changelog_of_a_newer_release_is_refused(setting: Setting) -> None:
+def write_as_a_newer_release(setting: Setting) -> None:
     setting.bundle.write(CHANGELOG, b"\2" + bytes(8) + RUN, partition=0)
-    with pytest.raises(Corrupt, match="claims format 2"):
-        setting.restored(EVENTS_0)
+
+
+def test_a_partition_whose_changelog_is_of_a_newer_release_is_refused_with_a_reason(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_as_a_newer_release(setting)
+    assert setting.restored(EVENTS_0) == {}
+    assert setting.counters.refused == 1
+    (line,) = [each for each in caplog.records if each.getMessage() == "partition refused"]
+    assert line.__dict__["values"] == {
+        "partition": "events/0",
+        "error": f"{CHANGELOG}/0 at offset 0 has claims format 2, this release reads up to 1",
+        "hint": "a newer release has written here: run that release, or a later one",
+    }
+
+
+def test_the_other_partitions_go_on_when_one_is_refused(setting: Setting) -> None:
+    write_as_a_newer_release(setting)
+    setting.commit(1, OTHER_RUN, partition=1)
+    assert setting.restored(EVENTS_0, EVENTS_1) == {EVENTS_1: 1}
+    assert setting.stored(EVENTS_1) == [OTHER_RUN]
+
+
+def test_what_was_refused_is_not_noted_as_read(setting: Setting) -> None:
+    setting.commit(1, OTHER_RUN)
+    write_as_a_newer_release(setting)
+    setting.restored(EVENTS_0)
+    assert changelog.read_positions(setting.store, [CHANGELOG_0]) == {}
+    setting.restored(EVENTS_0)
+    assert setting.counters.refused == 2
 
 
 def test_a_changelog_that_ends_before_what_the_store_has_read_was_replaced(setting: Setting) -> None:
