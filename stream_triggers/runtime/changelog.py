@@ -29,6 +29,9 @@ FORMAT = 1
 RUN_IDS_PER_RECORD_MAX = 32_768
 """512 KiB of run ids: half of the broker's default limit for a record."""
 
+LAYOUT = 1
+"""How a store is laid out. One of another layout, older or newer, is emptied and filled from the changelogs again."""
+
 POSITIONS = "positions"
 """The store's column of changelog positions: ``topic/partition`` -> next offset, 8 bytes, big-endian."""
 
@@ -75,11 +78,12 @@ def parse(record: Record) -> ClaimsRecord:
 
 
 def forget_other_changelogs(store: Store, topic_ids: Mapping[str, str]) -> None:
-    """Empty a ``store`` that was filled from other topics than these: of a cluster that is gone, or made anew.
+    """Empty a ``store`` of another layout, or filled from other topics than these: of a cluster gone or made anew.
 
     A crash in the middle leaves less in the store and its old note, so the next start begins again.
     """
-    now = "\n".join(f"{name} {topic_id}" for name, topic_id in sorted(topic_ids.items())).encode()
+    topics = [f"{name} {topic_id}" for name, topic_id in sorted(topic_ids.items())]
+    now = "\n".join([f"layout {LAYOUT}", *topics]).encode()
     if store.get_many(SOURCE, [_SOURCE_KEY]) != [now]:
         for column in store.columns() - {SOURCE}:
             store.drop(column)

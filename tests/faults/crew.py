@@ -25,6 +25,7 @@ import msgspec
 from stream_triggers.config import Config
 from tests.faults.forker import Forker, Happened, What
 from tests.faults.life import ENDED_AT_POINT, Fault, Order, Sabotage
+from tests.faults.next_release import Release
 
 BOUND_S = 90.0
 """Far beyond what a healthy run takes on a busy machine."""
@@ -168,12 +169,12 @@ class Crew:
         for life in self._all:
             life.until("ended")
 
-    def start(self, slot: str, fault: Fault | None = None, sabotage: Sabotage = "") -> Life:
+    def start(self, slot: str, fault: Fault | None = None, sabotage: Sabotage = "", release: Release = "this") -> Life:
         """Start the next life of ``slot``; one that still runs may find itself fenced."""
         before = self.lives.get(slot)
         if before is not None and not before.is_over:
             before.may_be_fenced()
-        order = msgspec.structs.replace(self.order(slot), fault=fault, sabotage=sabotage)
+        order = msgspec.structs.replace(self.order(slot), fault=fault, sabotage=sabotage, release=release)
         life = self.lives[slot] = Life(self._forker, order, self._hear)
         self._all.append(life)
         self.account.lives += 1

@@ -33,6 +33,7 @@ from stream_triggers.runtime.rocksdb import RocksStore
 from stream_triggers.runtime.store import Changes
 from stream_triggers.runtime.worker import Worker
 from stream_triggers.supervisor import exit_status
+from tests.faults.next_release import Release, become
 
 Point = Literal["processed", "produced", "positioned", "committed", "applied", "restored"]
 POINTS: tuple[Point, ...] = get_args(Point)
@@ -68,6 +69,7 @@ class Order(msgspec.Struct, frozen=True):
     settings: dict[str, int | str]
     fault: Fault | None = None
     sabotage: Sabotage = ""
+    release: Release = "this"
 
     def config(self) -> Config:
         return Config(
@@ -119,6 +121,7 @@ def state_of(config: Config) -> Path:
 
 
 def _work(order: Order, tell: Tell) -> int:
+    become(order.release)
     config = order.config()
     telemetry.set_up("text", "info", config.slot)
     sys.stderr.write(f"-- life {os.getpid()} of slot {config.slot}: {order.fault}\n")

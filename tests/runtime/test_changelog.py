@@ -134,3 +134,10 @@ def test_a_store_forgets_what_came_from_others(topic_ids: dict[str, str]) -> Non
     changelog.forget_other_changelogs(store, topic_ids)
     assert store.columns() == {changelog.SOURCE}
     assert changelog.read_positions(store, [CHANGELOG_0]) == {}
+
+
+def test_a_store_of_another_layout_is_filled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled({"a": "1"})
+    monkeypatch.setattr(changelog, "LAYOUT", changelog.LAYOUT + 1)
+    changelog.forget_other_changelogs(store, {"a": "1"})
+    assert store.columns() == {changelog.SOURCE}
