@@ -61,6 +61,10 @@ class Unavailable(StreamTriggersError):
     """Nobody must act: the other side is away; retried with growing pauses up to a bound."""
 
 
+class StateInUse(Unavailable):
+    """Nobody must act while a predecessor still ends, else the operator: another process holds the local state."""
+
+
 class Fenced(StreamTriggersError):
     """The operator must act if a member is fenced: two processes run under one slot, and the older stops.
 

@@ -42,6 +42,7 @@ LogEvent: TypeAlias = Literal[
     "transaction unsettled",
     "producer fenced",
     "kafka unavailable",
+    "state in use",
     "task skipped",
     "records deleted unread",
     "summary",
@@ -95,6 +96,9 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
         "Its transaction timed out, or a second worker has its slot; it pauses until it would know.",
     ),
     LogEventRow("kafka unavailable", "info", "error, pause_s", "Tried again after the pause."),
+    LogEventRow(
+        "state in use", "info", "error, pause_s", "Another process has this slot's state; tried again after the pause."
+    ),
     LogEventRow("task skipped", "warning", "task", "No function here is registered for it; told once."),
     LogEventRow(
         "records deleted unread",
@@ -130,6 +134,7 @@ class Counters:
     messages: int = field(default=0, metadata=_row("Messages read."))
     unmatched: int = field(default=0, metadata=_row("Messages that no trigger accepted."))
     matched: int = field(default=0, metadata=_row("Messages accepted by a trigger, counted once for each trigger."))
+    facts: int = field(default=0, metadata=_row("Facts of keyed triggers evaluated."))
     fired: int = field(default=0, metadata=_row("Invocations written."))
     decisions: Counter[Reason] = field(
         default_factory=Counter, metadata=_row("Matches that did not fire, and why.", "reason")

@@ -2,7 +2,7 @@
 
 Rules:
 1. A file is a list of triggers, or an object whose ``triggers`` is that list. It is read whole or refused whole, and
-   a refusal names every trigger that is wrong, with its line in a YAML file, up to ``PROBLEMS_MAX`` of them.
+   a refusal names every trigger that is wrong, with its line, up to ``PROBLEMS_MAX`` of them.
 2. A plain YAML scalar is what JSON reads it as: ``null``, ``true``, ``12``, ``1.5e3``; ``True``, ``TRUE``, ``~`` and
    nothing count too. All else is text: ``no``, ``012``, ``12:30`` and ``2026-01-01`` are what they look like.
 3. A field that stands twice in an object is an error, in YAML and in JSON.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ PROBLEMS_MAX = 20
 
 VALUES_MAX = 1_000_000
 """Most values of a YAML file, each alias counted as what it repeats: some ten thousand triggers."""
+
+JSON_LINES_CHARS_MAX = 1_000_000
+"""A larger JSON file is refused without lines: finding them would take longer than anybody waits."""
 
 _DEPTH_MAX = JSON_DEPTH_MAX + 2  # a trigger is inside a list inside an object
 _TOO_DEEP = f"expected at most {_DEPTH_MAX} levels of nesting, found more"
@@ -84,10 +88,14 @@ def dump_triggers(triggers: Iterable[Trigger]) -> str:
 class _Document:
     """A file as a JSON value, and the way back from a path in it to its line."""
 
-    def __init__(self, value: JsonValue, source: str, root: yaml.Node | None = None) -> None:
+    def __init__(self, value: JsonValue, source: str, compose: Callable[[], yaml.Node | None]) -> None:
         self.value = value
         self._source = source
-        self._root = root
+        self._compose = compose
+
+    @cached_property
+    def _root(self) -> yaml.Node | None:
+        return self._compose()
 
     def located(self, problem: InvalidTrigger) -> InvalidTrigger:
         """``problem``, which names a path in this file, with the file's name and line."""
@@ -122,7 +130,7 @@ def _read(text: str, source: str) -> _Document:
         case ".yaml" | ".yml":
             return _read_yaml(text, source)
         case ".json":
-            return _Document(_read_json(text, source), source)
+            return _Document(_read_json(text, source), source, lambda: _composed_json(text))
         case _:
             raise InvalidTrigger("file", "expected a name that ends in .yaml, .yml or .json", source=source)
 
@@ -142,6 +150,19 @@ def _read_json(text: str, source: str) -> JsonValue:
         raise InvalidTrigger("syntax", error.msg.lower(), source=f"{source}:{error.lineno}") from error
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits, nesting as deep
         raise InvalidTrigger("syntax", "expected smaller values", source=source) from error
+
+
+def _composed_json(text: str) -> yaml.Node | None:
+    """The nodes of a JSON text, for its lines; None where it is too large for that, or YAML does not read it.
+
+    JSON is YAML but for tabs between values; inside texts it has none.
+    """
+    if len(text) > JSON_LINES_CHARS_MAX:
+        return None
+    try:
+        return _Loader(text.replace("\t", " ")).get_single_node()
+    except yaml.YAMLError:
+        return None
 
 
 class _Loader(yaml.SafeLoader):
@@ -197,8 +218,8 @@ def _read_yaml(text: str, source: str) -> _Document:
     except yaml.YAMLError as error:
         raise InvalidTrigger("syntax", str(error), source=source) from error
     if root is None:
-        return _Document(None, source)
-    return _Document(_YamlValues(source).of(root, _start(root), 1), source, root)
+        return _Document(None, source, lambda: None)
+    return _Document(_YamlValues(source).of(root, _start(root), 1), source, lambda: root)
 
 
 _SCALARS: dict[str, Callable[[str], JsonValue]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,19 @@ PACKAGE = Path(stream_triggers.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FUNCTION_LINES_MAX = 50
 MODULE_LINES_MAX = 400
-FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "handler", "misc"}
+FORBIDDEN_NAMES = {
+    "utils",
+    "util",
+    "helpers",
+    "common",
+    "base",
+    "manager",
+    "handler",
+    "misc",
+    "data",
+    "info",
+    "process",
+}
 
 
 def name_of(module: Path) -> str:
@@ -46,6 +59,13 @@ def test_functions_are_short(module: Path) -> None:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert {module.stem for module in MODULES} & FORBIDDEN_NAMES == set()
+
+
+def test_the_tests_that_docstrings_name_exist() -> None:
+    named = {name for module in MODULES for name in re.findall(r"``(test_[a-z]\w+)``", module.read_text())}
+    tests = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
+    assert named
+    assert {name for name in named if f"def {name}(" not in tests} == set()
 
 
 def test_every_module_is_imported_by_the_package_or_is_an_entry_point() -> None:

@@ -6,22 +6,27 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from stream_triggers.cli import app, cluster, watch
 from stream_triggers.cli.settings import LOCAL_BROKER, Settings
 from stream_triggers.config import SETTINGS, Config, load
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.errors import Misconfigured
+from stream_triggers.errors import Misconfigured, Unavailable
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.log import Outgoing
 from stream_triggers.runtime.memory_log import MemoryCluster, MemoryLog
+from stream_triggers.runtime.topics import Topics
 
 WAIT_S = 60
 NOW_MS = 1_764_000_000_000
@@ -72,6 +77,17 @@ def test_every_command_has_help_with_examples(command):
     help_text = ok(*words, "--help")
     assert "For example:" in help_text
     assert f"stream-triggers {' '.join(words)}" in help_text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_what_stands_in_brackets(command):
+    words = command.split("/")
+    group = typer.main.get_command(app)
+    for word in words:
+        group = group.commands[word]
+    texts = [group.callback.__doc__, *(option.help or "" for option in group.params)]
+    help_text = ok(*words, "--help")
+    assert [part for text in texts for part in re.findall(r"\[\w+\]", text) if part not in help_text] == []
 
 
 def test_the_commands_are_those_that_have_help():
@@ -218,6 +234,44 @@ def test_problems_with_topics_are_named_with_the_commands_that_repair_them():
     assert raised.value.hint == "stream-triggers topics create"
 
 
+# A broker that is not there, or not yet
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_what_listens_is_enough_to_go_on(listening):
+    cluster.require_broker(listening)
+    cluster.require_broker(f"127.0.0.1:1,PLAINTEXT://{listening}")
+
+
+@pytest.mark.parametrize("servers", ["127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2", "nowhere.invalid:9092", f"{'x' * 70}:1"])
+def test_where_nothing_listens_there_is_no_broker(servers):
+    with pytest.raises(Unavailable, match=f"^nothing listens at {re.escape(servers)}$"):
+        cluster.require_broker(servers, patience_s=0.2)
+
+
+def test_an_address_without_a_port_that_is_a_number_is_refused():
+    with pytest.raises(Misconfigured, match="bootstrap_servers: 'kafka:http' is no address"):
+        cluster.require_broker("kafka:http")
+
+
+@pytest.mark.parametrize("command", [["emit", "order.paid"], ["list"], ["topics", "check"], ["watch"], ["run"]])
+def test_a_command_without_a_broker_fails_soon_and_says_how_to_start_one(command, monkeypatch):
+    monkeypatch.setattr(cluster.require_broker, "__defaults__", (0.2,))
+    began_s = time.monotonic()
+    result = call(*command, "--bootstrap-servers", "127.0.0.1:1")
+    assert time.monotonic() - began_s < cluster.LISTENING_S
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: nothing listens at 127.0.0.1:1\n"
+        "hint: is Kafka running at 127.0.0.1:1? one for this machine: stream-triggers broker start\n",
+    )
+
+
 # watch, over the log in memory
 
 
@@ -255,6 +309,12 @@ def test_watching_once_ends_with_the_last_invocation_there_is(memory):
     write(memory, encode(invocation(1)), encode(invocation(2)))
     batches = watch.read(MemoryLog(memory), "invocations", from_start=True, once=True)
     assert [run_ids(batch) for batch in batches if batch] == [["run-1", "run-2"]]
+
+
+def test_watching_a_topic_that_does_not_exist_names_it(memory):
+    with pytest.raises(Misconfigured, match=r"^topic elsewhere\.invocations does not exist") as raised:
+        next(watch.read(MemoryLog(memory), "elsewhere.invocations", from_start=True, once=False))
+    assert raised.value.hint == "create the topics: stream-triggers topics create"
 
 
 def test_watching_begins_with_the_next_invocation(memory):
@@ -366,6 +426,31 @@ def test_triggers_are_applied_listed_described_and_deleted(options):
     for command in ("delete", "describe"):
         result = call(command, "note-failure", *options)
         assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: there is no trigger note-failure")
+
+
+@pytest.mark.kafka
+def test_a_stored_record_that_is_no_definition_is_listed_without_a_time(kafka_config, options):
+    topic = Topics.of(kafka_config).trigger_definitions
+    with cluster.connected(replace(cluster.onlooker(kafka_config), transactional_id="garbage")) as log:
+        producer = log.producer()
+        producer.open()
+        producer.begin()
+        producer.produce(topic, [Outgoing(value=b"garbage", key=b"odd", partition=0)])
+        producer.commit()
+        producer.close()
+    (row,) = ok("list", *options).splitlines()[1:]
+    assert re.split(r"  +", row) == ["odd", "(this release cannot read it)", "unknown"]
+    assert json.loads(ok("list", "--json", *options))[0]["time_ms"] is None
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("command", [["list"], ["apply", "t.yaml"], ["watch", "--once"], ["emit", "order.paid"]])
+def test_without_topics_a_command_names_the_one_it_misses(bootstrap_servers, command):
+    Path("t.yaml").write_text(TRIGGERS)
+    result = call(*command, "--bootstrap-servers", bootstrap_servers, "--topic-prefix", "none-")
+    assert result.exit_code == 1
+    assert re.search(r"none-(trigger-definitions|invocations|events)", result.stderr.splitlines()[0])
+    assert result.stderr.splitlines()[1] == "hint: create the topics: stream-triggers topics create"
 
 
 @pytest.mark.kafka

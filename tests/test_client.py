@@ -12,7 +12,7 @@ from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
 from stream_triggers.core.builder import on_event
 from stream_triggers.core.message import Event, Failure, Success, TaskResult, TaskStatus
-from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, Unavailable
+from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, StreamTriggersError, Unavailable
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.kafka import Identify, KafkaLog, KafkaSettings
@@ -123,6 +123,49 @@ def test_many_events_are_sent_in_their_order(bed):
 def test_a_payload_that_is_not_json_is_refused_at_once(bed, payload):
     with pytest.raises(InvalidMessage, match="payload"):
         bed.client.emit_event("order.paid", payload)
+    assert bed.sent(TOPICS.events) == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_refused_with_its_place(bed, number):
+    with pytest.raises(InvalidMessage, match=r"^payload\.lines\[1\]\.price is not a finite number"):
+        bed.client.emit_event("order.paid", {"note": None, "lines": [{"price": 1.5}, {"price": number}]})
+    with pytest.raises(InvalidMessage, match=r"^payload\.lines\[0\] is not a finite number"):
+        bed.client.emit_events([bed.client.event("order.paid", {"lines": (number,)})])
+    assert bed.sent(TOPICS.events) == []
+
+
+def test_a_payload_may_hold_null(bed):
+    bed.client.emit_event("order.paid", {"note": None, "text": "null", "total": 1.5})
+    assert [event.payload for event in bed.sent(TOPICS.events)] == [{"note": None, "text": "null", "total": 1.5}]
+
+
+def test_a_report_with_a_number_that_json_does_not_have_is_refused(bed):
+    nan = float("nan")
+    with pytest.raises(InvalidMessage, match=r"^result\.score is not a finite number"):
+        bed.client.report_invocation_result("score", "inv-1", {"score": nan})
+    with pytest.raises(InvalidMessage, match=r"^arguments\.limit is not a finite number"):
+        bed.client.report_task_status("score", "inv-1", "running", arguments={"limit": nan})
+    with pytest.raises(InvalidMessage, match=r"^arguments\.limit is not a finite number"):
+        bed.client.report_invocation_failure("score", "inv-1", "ValueError", arguments={"limit": nan})
+    assert bed.sent(TOPICS.task_status) == bed.sent(TOPICS.task_results) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("order.*", 'code: expected an exact event code, found "order.*"'),
+        (" order.paid", 'code: expected an event code, such as "order.paid", found " order.paid"'),
+        ("order\npaid", 'code: expected an event code, such as "order.paid", found "order\npaid"'),
+        ("x" * 201, 'code: expected an event code, such as "order.paid", found "xxx'),
+    ],
+)
+def test_a_code_that_no_trigger_can_name_is_refused_at_once(bed, code, problem):
+    with pytest.raises(InvalidMessage) as refused:
+        bed.client.emit_event(code)
+    assert refused.value.message.startswith(problem)
+    with pytest.raises(InvalidMessage):
+        bed.client.emit_events([Event(code, "e-1", NOW_MS, None, None)])
     assert bed.sent(TOPICS.events) == []
 
 
@@ -248,6 +291,40 @@ def test_the_end_of_the_block_tells_what_failed():
         client.emit_event("order.paid", key="7")
 
 
+def test_a_client_may_be_closed_twice(bed):
+    with bed.client as client:
+        client.emit_event("order.paid")
+        client.close()
+    client.close()
+    assert len(bed.cluster.records(TOPICS.events)) == 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda client: client.emit_event("order.paid"),
+        lambda client: client.emit_events([client.event("order.paid")]),
+        lambda client: client.report_task_status("bill", "inv-1", "running"),
+        lambda client: client.flush(),
+        lambda client: client.apply([TRIGGER]),
+        lambda client: client.list_triggers(),
+    ],
+)
+def test_a_closed_client_says_that_it_is(bed, use):
+    bed.client.close()
+    with pytest.raises(StreamTriggersError, match="the client is closed") as refused:
+        use(bed.client)
+    assert refused.value.hint == "make another one, or use it within its with block"
+
+
+def test_an_asynchronous_client_that_is_not_connected_says_so(bed):
+    client = AsyncClient(clock=bed.clock, cluster=bed.log)
+    with pytest.raises(StreamTriggersError, match="the client is not connected"):
+        client.emit_event("order.paid")
+    with pytest.raises(StreamTriggersError, match="the client is not connected"):
+        asyncio.run(client.list_triggers())
+
+
 def test_an_error_in_the_block_is_kept_and_what_failed_is_added(bed):
     bed.log.made.refused = {b"7"}
     bed.client.emit_event("order.paid", key="7", event_id="p-1")
@@ -283,6 +360,13 @@ def test_nothing_is_written_when_one_trigger_is_wrong(bed, wrong, path):
     with pytest.raises(InvalidTrigger, match=path):
         bed.client.apply([TRIGGER, wrong])
     assert bed.cluster.records(TOPICS.trigger_definitions) == []
+
+
+def test_a_definition_is_bounded_by_the_largest_payload(bed):
+    large = {**TRIGGER, "args": {"text": "x" * CONFIG.payload_bytes_max}}
+    with pytest.raises(InvalidTrigger, match=r"triggers\[1\]: trigger ship has \d+ bytes, the limit is 1048576"):
+        bed.client.apply([{**TRIGGER, "id": "small"}, large])
+    assert bed.client.list_triggers() == ()
 
 
 def test_a_file_of_triggers_is_applied(bed, tmp_path):
@@ -335,7 +419,7 @@ def test_a_commit_that_goes_wrong_is_settled_and_made_again(bed, fault):
 
 
 def test_a_writer_that_was_overtaken_compares_again(bed):
-    other = Definitions(MemoryLog(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock)
+    other = Definitions(MemoryLog(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock, 10_000)
 
     class Overtaken(MemoryLog):
         """A log on which another program changes triggers right after ours has compared."""
@@ -346,7 +430,7 @@ def test_a_writer_that_was_overtaken_compares_again(bed):
                 other.apply([{**TRIGGER, "task": "orders.send"}])
             return reader
 
-    ours = Definitions(Overtaken(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock)
+    ours = Definitions(Overtaken(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock, 10_000)
     assert [change.what for change in ours.apply([TRIGGER])] == ["updated"]
 
 

@@ -232,6 +232,14 @@ def test_a_value_that_is_not_json_is_a_failure(bed, value):
     assert "JSON" in outcome.message
 
 
+def test_a_number_that_json_does_not_have_is_a_failure_with_its_place(bed):
+    outcome = outcome_of(bed, lambda order: {"note": None, "scores": [0.5, float("nan")]})
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "InvalidMessage"
+    assert outcome.final
+    assert "result.scores[1] is not a finite number" in outcome.message
+
+
 def test_a_value_that_is_too_large_is_a_failure(bed):
     outcome = outcome_of(bed, lambda order: "x" * CONFIG.payload_bytes_max)
     assert isinstance(outcome, Failure)

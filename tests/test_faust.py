@@ -102,10 +102,18 @@ asyncio.run(emit_event(faust.App("x", broker="kafka://localhost:1"), "order.paid
     assert "hint: pass event_id" in said(program)
 
 
+def test_an_event_with_a_number_that_json_does_not_have_is_refused():
+    program = """
+import asyncio, faust
+from stream_triggers.faust import emit_event
+asyncio.run(emit_event(faust.App("x", broker="kafka://localhost:1"), "a", {"x": float("nan")}, event_id="a-1"))
+"""
+    assert "payload.x is not a finite number" in said(program)
+
+
 def test_the_triggers_of_the_example_are_fit_to_run():
-    assert [trigger.id for trigger in validated(load_triggers(EXAMPLES / "faust_triggers.yaml"))] == [
-        "ship-large-order"
-    ]
+    triggers = validated(load_triggers(EXAMPLES / "faust_triggers.yaml"), Config().payload_bytes_max)
+    assert [trigger.id for trigger in triggers] == ["ship-large-order"]
 
 
 class Shop:

@@ -478,7 +478,7 @@ def test_rule_11_a_full_overlay_commits_before_its_time() -> None:
     for _ in range(7):  # all at one instant
         worker.run_once(0)
 
-    assert bundle.committed() == {EVENTS_0: 6000}
+    assert bundle.committed() == {EVENTS_0: 5000}
 
 
 # Rule 12

@@ -171,8 +171,25 @@ def test_a_line_is_found_in_a_plain_list():
     assert refusal("- {id: t, task: a, when: {event: b}}\n- {id: u}").startswith("orders.yaml:2: triggers[1].task:")
 
 
-def test_a_json_error_has_no_line():
-    assert refusal(json.dumps([PLAIN | {"kee": 1}]), "orders.json").startswith("orders.json: triggers[0].kee: unknown")
+@pytest.mark.parametrize("indent", ["  ", "\t"])
+def test_a_json_error_has_a_line_too(indent):
+    text = """{
+\t"triggers": [
+\t\t{"id":"t","task":"a","when":{"event":"b"},"description":"\\u00e9 \\ud83d\\ude00 \\/ \\t \\""},
+\t\t{
+\t\t\t"id": "u",
+\t\t\t"when": {"event": "b"},
+\t\t\t"tsk": "a"
+\t\t}
+\t]
+}"""
+    message = refusal(text.replace("\t", indent), "orders.json")
+    assert message.startswith("orders.json:7: triggers[1].tsk: unknown field")
+
+
+def test_a_json_text_that_yaml_cannot_read_has_errors_without_a_line():
+    text = json.dumps([PLAIN | {"kee": 1}]).replace('"kee"', f'"kee{" " * 2000}"')
+    assert refusal(text, "orders.json").startswith("orders.json: triggers[0].kee")
 
 
 def test_all_wrong_triggers_are_listed():
@@ -268,8 +285,8 @@ def test_a_character_that_yaml_does_not_allow_is_refused():
         ('[{"id": 1, "id": 2}]', "orders.json: id: this field stands twice in one object"),
         ("[" * 100_000, "orders.json: syntax: expected smaller values"),
         ("9" * 5000, "orders.json: syntax: expected smaller values"),
-        ('[{"id": NaN}]', "orders.json: triggers[0].id: expected a finite number, found nan"),
-        ("5", "orders.json: triggers: expected a list of triggers, found 5"),
+        ('[{"id": NaN}]', "orders.json:1: triggers[0].id: expected a finite number, found nan"),
+        ("5", "orders.json:1: triggers: expected a list of triggers, found 5"),
     ],
 )
 def test_a_json_text_that_is_no_list_of_triggers_is_refused(text, message):

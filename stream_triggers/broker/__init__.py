@@ -12,8 +12,8 @@ Rules of this package:
 4. Data outlives the process (``stop``, ``kill``, a power cut) until ``wipe``. A temporary broker's data and process
    are gone when its owner is, however the owner ends.
 
-Modules, lowest first: ``pins`` (the lock file), ``process`` (ids, signals, file locks), ``java`` (which Java),
-``jars`` (the cache and its download), ``settings`` (server.properties), ``data`` (the data directory and the state
+Modules, lowest first: ``pins`` (the lock file), ``system`` (processes by id, file locks), ``java`` (which Java),
+``jars`` (the cache and its download), ``settings`` (server.properties), ``directory`` (the data directory and the state
 file), ``classes`` (the JVM's class archive), ``jvm`` (its flags), ``ready`` (does it answer), ``keeper`` (ends what
 must not outlive its caller), ``fencing`` (what a crash leaves in Kafka's metadata), ``launch`` (one start),
 ``server`` (the functions below). ``lock`` makes the lock file of another Kafka version.

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from stream_triggers.broker.data import DataDir
+from stream_triggers.broker.directory import DataDir
 
 CONTROLLER_LOG = "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.controller.ClusterControlManager=info"
 

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from stream_triggers.broker import pins, process
+from stream_triggers.broker import pins, system
 from stream_triggers.errors import Misconfigured, Unavailable
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def ensure(*, progress: bool) -> list[Path]:
 
     """
     lock, cache = pins.load(), cache_dir()
-    with process.locked(cache.with_name(f"{cache.name}.lock")):
+    with system.locked(cache.with_name(f"{cache.name}.lock")):
         missing = [jar for jar in lock.jars if not (cache / jar.file).exists()]
         for jar in lock.jars:
             if jar not in missing:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream_triggers.broker import classes, jars, process
-from stream_triggers.broker.data import DataDir
+from stream_triggers.broker import classes, jars, system
+from stream_triggers.broker.directory import DataDir
 from stream_triggers.broker.java import Java, find
 
 # Measured on two cores (3 million records): the C1 compiler alone serves as many records for half the CPU, and starts
@@ -36,7 +36,7 @@ class Launcher:
 
     data: DataDir
     java: Java
-    spawn: process.Spawn
+    spawn: system.Spawn
     fixed: tuple[str, ...]  # the JVM's arguments that a class archive depends on
     archive: Path
 
@@ -55,7 +55,7 @@ class Launcher:
         return self.spawn(command, self.java.environment(), self.data.log)
 
 
-def prepare(data: DataDir, spawn: process.Spawn, *, progress: bool) -> Launcher:
+def prepare(data: DataDir, spawn: system.Spawn, *, progress: bool) -> Launcher:
     """Find Java and the jars."""
     java = find()
     class_path = ":".join(str(jar) for jar in jars.ensure(progress=progress))

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from stream_triggers.broker import classes, fencing, pins, process, ready, settings
-from stream_triggers.broker.data import DataDir, State
+from stream_triggers.broker import classes, fencing, pins, ready, settings, system
+from stream_triggers.broker.directory import DataDir, State
 from stream_triggers.broker.jvm import Launcher
 from stream_triggers.broker.keeper import keep
 from stream_triggers.errors import Misconfigured, Unavailable
@@ -51,15 +51,15 @@ def launch(launcher: Launcher, *, port: int, properties: Mapping[str, str], time
         _fence(launcher)
     _write_settings(data, data.kafka, port, properties)
     pid = launcher.run("kafka.Kafka", str(data.settings))
-    born = process.birth(pid) or ""
+    born = system.birth(pid) or ""
     try:
         state = State(pid, born, port, pins.load().kafka, dict(properties))
         data.write(state)
         ready.wait(port, data.cluster_id(), alive=state.alive, timeout_s=timeout_s)
         classes.make(launcher.java, launcher.fixed, launcher.class_list, launcher.archive)
     except BaseException as error:
-        ended = not process.alive(pid, born)
-        process.end(pid, born, timeout_s=0)
+        ended = not system.alive(pid, born)
+        system.end(pid, born, timeout_s=0)
         if isinstance(error, ready.NotReady):
             raise _not_started(data, str(error), ended=ended) from error
         raise
@@ -138,15 +138,15 @@ def _helper(
     deadline = time.monotonic() + _HELPER_S
     with keep() as keeper:
         pid = replace(launcher, spawn=keeper.spawn).run(main, *arguments, options=options)
-        born = process.birth(pid) or ""
+        born = system.birth(pid) or ""
 
         def ended() -> bool:
             if time.monotonic() > deadline:
                 raise _not_started(launcher.data, f"{main} did not end within {_HELPER_S:g} s", ended=False)
-            return not process.alive(pid, born)
+            return not system.alive(pid, born)
 
         yield ended
-        process.end(pid, born, timeout_s=_HELPER_S)
+        system.end(pid, born, timeout_s=_HELPER_S)
 
 
 def _random_cluster_id() -> str:

@@ -14,8 +14,8 @@ from typing import Literal
 
 import msgspec
 
-from stream_triggers.broker import jvm, launch, process, ready, settings
-from stream_triggers.broker.data import DataDir, State, default_dir
+from stream_triggers.broker import jvm, launch, ready, settings, system
+from stream_triggers.broker.directory import DataDir, State, default_dir
 from stream_triggers.broker.keeper import keep
 from stream_triggers.errors import Misconfigured, Unavailable
 
@@ -33,7 +33,7 @@ class Broker:
     version: str
     data_dir: Path
     log_path: Path
-    _spawn: process.Spawn = field(repr=False, compare=False)
+    _spawn: system.Spawn = field(repr=False, compare=False)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -42,13 +42,13 @@ class Broker:
     def kill(self) -> None:
         """Kill the process as a crash would (SIGKILL); the data stays."""
         data = DataDir(self.data_dir)
-        with process.locked(data.lock):
+        with system.locked(data.lock):
             _end(data, timeout_s=0)
 
     def restart(self, *, timeout_s: float = _START_S) -> Broker:
         """Start the same broker again: same data, port and properties. One that still runs is stopped first."""
         data = DataDir(self.data_dir)
-        with process.locked(data.lock):
+        with system.locked(data.lock):
             _end(data, timeout_s=_STOP_S)
             state = data.read()
             properties = state.properties if state is not None else {}
@@ -90,13 +90,13 @@ def start(
     """
     settings.check(properties or {})
     data = _data(data_dir)
-    with process.locked(data.lock):
+    with system.locked(data.lock):
         state = data.read()
         if state is not None and state.alive():
             _check_same(state, port, properties)
             _wait(data, state, timeout_s)
-            return _broker(data, state, process.spawn)
-        return _start(data, port, properties or {}, process.spawn, progress=progress, timeout_s=timeout_s)
+            return _broker(data, state, system.spawn)
+        return _start(data, port, properties or {}, system.spawn, progress=progress, timeout_s=timeout_s)
 
 
 def status(data_dir: Path | None = None) -> Status:
@@ -107,7 +107,7 @@ def status(data_dir: Path | None = None) -> Status:
         return Status("stopped", data.root, data.log)
     if not state.alive():
         return Status("stale", data.root, data.log)
-    return Status("running", data.root, data.log, _broker(data, state, process.spawn), process.uptime_s(state.pid))
+    return Status("running", data.root, data.log, _broker(data, state, system.spawn), system.uptime_s(state.pid))
 
 
 def stop(data_dir: Path | None = None, timeout_s: float = _STOP_S) -> bool:
@@ -118,7 +118,7 @@ def stop(data_dir: Path | None = None, timeout_s: float = _STOP_S) -> bool:
     data = _data(data_dir)
     if not data.root.exists():
         return False
-    with process.locked(data.lock):
+    with system.locked(data.lock):
         ended = _end(data, timeout_s=timeout_s)
         state = data.read()
         if state is not None:
@@ -136,7 +136,7 @@ def wipe(data_dir: Path | None = None, *, force: bool = False) -> None:
     data = _data(data_dir)
     if not data.root.exists():
         return
-    with process.locked(data.lock):
+    with system.locked(data.lock):
         state = data.read()
         if state is not None and state.alive() and not force:
             raise Misconfigured(f"the broker of {data.root} is running", hint="stop it first, or force")
@@ -153,7 +153,7 @@ def temporary(*, properties: Mapping[str, str] | None = None, progress: bool = T
     settings.check(properties or {})
     with keep() as keeper:
         data = DataDir(keeper.folder)
-        with process.locked(data.lock):
+        with system.locked(data.lock):
             broker = _start(data, None, properties or {}, keeper.spawn, progress=progress, timeout_s=_START_S)
         yield broker
 
@@ -166,7 +166,7 @@ def _start(
     data: DataDir,
     port: int | None,
     properties: Mapping[str, str],
-    spawn: process.Spawn,
+    spawn: system.Spawn,
     *,
     progress: bool,
     timeout_s: float,
@@ -195,7 +195,7 @@ def _end(data: DataDir, *, timeout_s: float) -> bool:
     state = data.read()
     if state is None or not state.alive():
         return False
-    process.end(state.pid, state.birth, timeout_s=timeout_s)
+    system.end(state.pid, state.birth, timeout_s=timeout_s)
     return True
 
 
@@ -216,5 +216,5 @@ def _check_same(state: State, port: int | None, properties: Mapping[str, str] | 
         raise Misconfigured("the broker already runs, with other properties", hint="stop it to change them")
 
 
-def _broker(data: DataDir, state: State, spawn: process.Spawn) -> Broker:
+def _broker(data: DataDir, state: State, spawn: system.Spawn) -> Broker:
     return Broker(state.pid, state.port, state.version, data.root, data.log, spawn)

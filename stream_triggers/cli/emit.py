@@ -8,9 +8,8 @@ from typing import Annotated
 import orjson
 import typer
 
-from stream_triggers.cli import terminal
+from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
-from stream_triggers.client import Client
 from stream_triggers.core.message import JsonValue
 
 
@@ -40,7 +39,7 @@ def emit(
       cat order.json | stream-triggers emit order.created -
     """
     value = _parsed(sys.stdin.read() if payload == "-" else payload)
-    with Client(settings.config, source=source) as client:
+    with cluster.client(settings.config, source=source) as client:
         ids = [client.emit_event(code, value, key=key, event_id=event_id) for _ in range(count)]
     if as_json:
         terminal.json_document(ids)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from rich.markup import escape
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from stream_triggers.cli import terminal
 from stream_triggers.errors import StreamTriggersError
@@ -20,12 +21,18 @@ _PROCESSES = ("run", "work")
 
 
 class Commands(TyperGroup):
-    """A group of commands. An error of this package ends the program without a traceback, and with status 1."""
+    """A group of commands. An error of this package ends the program without a traceback, and with status 1.
+
+    Help texts are plain: what stands in brackets is shown, not taken for markup.
+    """
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for command in self.commands.values():
-            command.help = _wrapped_by_terminal(command.help or "")
+            command.help = escape(_wrapped_by_terminal(command.help or ""))
+            for option in command.params:
+                if isinstance(option, TyperOption | TyperArgument) and option.help:
+                    option.help = escape(option.help)
 
     def invoke(self, ctx: Any) -> Any:
         try:

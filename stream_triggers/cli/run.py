@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from stream_triggers.cli import cluster, process, terminal
+from stream_triggers.cli import cluster, lifetime, terminal
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
@@ -32,7 +32,7 @@ def run(
         int | None,
         typer.Option("--slots", min=1, metavar="N", help="Supervise N workers, slots 0 to N-1, one process each."),
     ] = None,
-    stop_on_eof: process.StopOnEof = False,
+    stop_on_eof: lifetime.StopOnEof = False,
 ) -> None:
     """Run workers: read messages, match triggers, write invocations, each exactly once.
 
@@ -51,7 +51,7 @@ def run(
         raise typer.BadParameter("give either --slots or --slot", param_hint="--slots")
     if stop_on_eof:
         stop_at_end_of_input(settings.config.shutdown_budget_ms / 1000)
-    with process.long_running(settings.config):
+    with lifetime.long_running(settings.config):
         if slots is None:
             _run_worker(settings)
         else:
@@ -60,7 +60,7 @@ def run(
 
 def _run_worker(settings: Settings) -> None:
     config = settings.config
-    stop = process.stop_on_signals()
+    stop = lifetime.stop_on_signals()
     clock, counters = SystemClock(), Counters()
     path = cluster.state_dir(config)
     with cluster.connected(cluster.worker(config)) as connection:
@@ -92,7 +92,7 @@ def _supervise(settings: Settings, slots: int) -> None:
         budget_s=config.shutdown_budget_ms / 1000,
         output=_json_output if config.log_format == "json" else _text_output,
     )
-    raise typer.Exit(supervisor.run(process.stop_on_signals()))
+    raise typer.Exit(supervisor.run(lifetime.stop_on_signals()))
 
 
 def _text_output(slot: str, line: str) -> None:

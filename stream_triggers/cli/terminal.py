@@ -40,11 +40,6 @@ def json_text(value: JsonValue) -> str:
     return orjson.dumps(value).decode()
 
 
-def json_line(value: JsonValue) -> None:
-    """Print ``value`` as one line of JSON."""
-    typer.echo(json_text(value))
-
-
 def json_document(value: JsonValue) -> None:
     """Print ``value`` as JSON that people can read too."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, assert_never
 
 import typer
 
-from stream_triggers.cli import terminal
+from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
-from stream_triggers.client import Change, Client, StoredTrigger
+from stream_triggers.client import Change, StoredTrigger
 from stream_triggers.client.definitions import validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
 from stream_triggers.core.trigger import Trigger, version
@@ -35,8 +35,9 @@ def apply(
       stream-triggers apply triggers.yaml
       stream-triggers apply triggers/*.yaml --dry-run
     """
-    triggers = validated(trigger for file in files for trigger in load_triggers(file))
-    with Client(settings.config) as client:
+    loaded = (trigger for file in files for trigger in load_triggers(file))
+    triggers = validated(loaded, settings.config.payload_bytes_max)
+    with cluster.client(settings.config) as client:
         changes = _compared(triggers, client.list_triggers()) if dry_run else client.apply(triggers, author=author)
     if as_json:
         terminal.json_document([change._asdict() for change in changes])
@@ -55,7 +56,7 @@ def list_triggers(settings: Settings, *, as_json: Annotated[bool, typer.Option("
       stream-triggers list
       stream-triggers list --json
     """
-    with Client(settings.config) as client:
+    with cluster.client(settings.config) as client:
         stored = client.list_triggers()
     if as_json:
         terminal.json_document([each._asdict() for each in stored])
@@ -77,16 +78,17 @@ def describe(
       stream-triggers describe ship-paid-order
       stream-triggers describe ship-paid-order > ship-paid-order.yaml
     """
-    with Client(settings.config) as client:
+    with cluster.client(settings.config) as client:
         stored = next((each for each in client.list_triggers() if each.id == trigger_id), None)
     if stored is None:
         raise _no_trigger(trigger_id)
     if as_json:
         terminal.json_document(stored._asdict())
         return
+    text = dump_triggers([stored.trigger()]).rstrip()
     by = f" by {stored.author}" if stored.author else ""
-    terminal.line(f"# version {stored.version}, stored {terminal.instant(stored.time_ms)}{by}")
-    terminal.line(dump_triggers([stored.trigger()]).rstrip())
+    terminal.line(f"# version {stored.version}, stored {_instant(stored)}{by}")
+    terminal.line(text)
 
 
 @configured("cluster")
@@ -101,7 +103,7 @@ def delete(
     For example:
       stream-triggers delete ship-paid-order
     """
-    with Client(settings.config) as client:
+    with cluster.client(settings.config) as client:
         change = client.delete_trigger(trigger_id)
     if change.what == "absent":
         raise _no_trigger(trigger_id)
@@ -126,7 +128,11 @@ def _what(before: str | None, after: str) -> Literal["created", "updated", "unch
 
 def _row(stored: StoredTrigger) -> list[str]:
     when, task = _when_and_task(stored)
-    return [stored.id, when, task, stored.version, terminal.instant(stored.time_ms), stored.author or ""]
+    return [stored.id, when, task, stored.version, _instant(stored), stored.author or ""]
+
+
+def _instant(stored: StoredTrigger) -> str:
+    return "unknown" if stored.time_ms is None else terminal.instant(stored.time_ms)
 
 
 def _when_and_task(stored: StoredTrigger) -> tuple[str, str]:

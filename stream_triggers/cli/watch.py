@@ -24,11 +24,12 @@ from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import JsonValue
-from stream_triggers.errors import InvalidMessage
+from stream_triggers.errors import InvalidMessage, Misconfigured
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.lag import partitions_of
 from stream_triggers.runtime.log import Log, Record
+from stream_triggers.runtime.topics import Topics
 
 RATE_WINDOW_S = 10
 """Rates are over so many seconds: long enough to be steady, short enough to follow."""
@@ -72,7 +73,7 @@ def watch(
     """
     live = sys.stdout.isatty() and not as_json and not once
     with cluster.connected(cluster.onlooker(settings.config)) as log:
-        batches = read(log, cluster.topics_of(settings.config).invocations, from_start=from_start or once, once=once)
+        batches = read(log, Topics.of(settings.config).invocations, from_start=from_start or once, once=once)
         chosen = _first(limit, ([seen for seen in batch if _is_of(trigger, seen)] for batch in batches))
         try:
             if live:
@@ -86,6 +87,8 @@ def watch(
 def read(log: Log, topic: str, *, from_start: bool, once: bool) -> Iterator[list[Seen]]:
     """Batches of invocations, also empty ones; with ``once`` only of those that are there now."""
     partitions = partitions_of(log, [topic])
+    if not partitions:
+        raise Misconfigured(f"topic {topic} does not exist", hint="create the topics: stream-triggers topics create")
     ends = log.end_offsets(partitions)
     reader = log.reader()
     try:

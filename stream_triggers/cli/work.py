@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stream_triggers.cli import cluster, process
+from stream_triggers.cli import cluster, lifetime
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.consumer import Unknown, load_app, task_worker
 from stream_triggers.supervisor import stop_at_end_of_input
@@ -29,7 +29,7 @@ def work(
         Unknown,
         typer.Option("--unknown", help="At an invocation of a task the app lacks. Default: stop.", show_default=False),
     ] = "stop",
-    stop_on_eof: process.StopOnEof = False,
+    stop_on_eof: lifetime.StopOnEof = False,
 ) -> None:
     """Run the invoked tasks of an app, and report their statuses and results. Stops as run does.
 
@@ -40,8 +40,8 @@ def work(
     config = settings.config
     if stop_on_eof:
         stop_at_end_of_input(config.shutdown_budget_ms / 1000)
-    with process.long_running(config):
+    with lifetime.long_running(config):
         tasks = load_app(app)
         with cluster.connected(cluster.onlooker(config)) as log:
             cluster.require_topics(log, config)
-        task_worker(tasks, config, group=group, unknown=unknown).run(process.stop_on_signals())
+        task_worker(tasks, config, group=group, unknown=unknown).run(lifetime.stop_on_signals())

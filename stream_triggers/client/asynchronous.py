@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from stream_triggers.client.definitions import Change, StoredTrigger, TriggerSpec
-from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields
+from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields, Unusable
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.message import Event, JsonValue
@@ -27,6 +27,9 @@ class AsyncClient:
     def __init__(self, config: Config | None = None, **options: Any) -> None:
         self._config = config
         self._options = options
+        self._client: Client | Unusable = Unusable(
+            "the client is not connected", "use it within its block: async with AsyncClient(...) as client"
+        )
 
     async def __aenter__(self) -> Self:
         self._client = await asyncio.to_thread(Client, self._config, **self._options)

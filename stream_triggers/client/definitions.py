@@ -45,11 +45,14 @@ class Change(NamedTuple):
 
 
 class StoredTrigger(NamedTuple):
-    """A trigger as it is stored; ``definition`` is its canonical JSON form."""
+    """A trigger as it is stored; ``definition`` is its canonical JSON form.
+
+    Bytes that are no definition have an id only: their version is empty, the rest is None.
+    """
 
     id: str
     version: str
-    time_ms: int
+    time_ms: int | None
     author: str | None
     definition: JsonValue
 
@@ -61,10 +64,12 @@ class StoredTrigger(NamedTuple):
 class Definitions:
     """The definitions topic."""
 
-    def __init__(self, cluster: Log, topic: str, clock: Clock) -> None:
+    def __init__(self, cluster: Log, topic: str, clock: Clock, bytes_max: int) -> None:
+        """``bytes_max`` bounds a definition, see ``validated``."""
         self._cluster = cluster
         self._partition = TopicPartition(topic, 0)
         self._clock = clock
+        self._bytes_max = bytes_max
 
     def stored(self) -> dict[str, StoredTrigger]:
         """Every stored trigger by id; waits for a change that is being written."""
@@ -88,7 +93,7 @@ class Definitions:
         return self._change(
             {
                 trigger.id: Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author)
-                for trigger in validated(specs)
+                for trigger in validated(specs, self._bytes_max)
             }
         )
 
@@ -126,14 +131,25 @@ class Definitions:
         return changes
 
 
-def validated(specs: Iterable[TriggerSpec]) -> tuple[Trigger, ...]:
-    """The triggers in ``specs``, each fit to run on this engine and with an id of its own; else ``InvalidTrigger``."""
+def validated(specs: Iterable[TriggerSpec], bytes_max: int) -> tuple[Trigger, ...]:
+    """The triggers in ``specs``, each fit to run on this engine and with an id of its own; else ``InvalidTrigger``.
+
+    A definition has at most ``bytes_max`` bytes, ``payload_bytes_max`` of the configuration: that bounds the arguments
+    of a run, which the largest part of a large definition always is.
+    """
     triggers: dict[str, Trigger] = {}
     for index, spec in enumerate(specs):
         path = f"triggers[{index}]"
         # A trigger goes through its JSON form, too: it may have been made without the parser.
         trigger = parse_trigger(trigger_json(spec) if isinstance(spec, Trigger) else spec, path)
         require_supported(trigger)
+        size_bytes = len(canonical(trigger))
+        if size_bytes > bytes_max:
+            raise InvalidTrigger(
+                path,
+                f"trigger {trigger.id} has {size_bytes} bytes, the limit is {bytes_max}: payload_bytes_max",
+                hint="have it pass a reference to the data, or raise payload_bytes_max here and for the workers",
+            )
         if trigger.id in triggers:
             raise InvalidTrigger(at(path, "id"), f'expected an id of its own, found "{trigger.id}" again')
         triggers[trigger.id] = trigger
@@ -160,5 +176,5 @@ def _read(trigger_id: str, value: bytes) -> dict[str, StoredTrigger]:
         definition = orjson.loads(found.definition)
     except (InvalidMessage, orjson.JSONDecodeError) as error:
         log(logger, "trigger quarantined", trigger=trigger_id, error=str(error))
-        return {trigger_id: StoredTrigger(trigger_id, "", 0, None, None)}
+        return {trigger_id: StoredTrigger(trigger_id, "", None, None, None)}
     return {trigger_id: StoredTrigger(trigger_id, found.version, found.time_ms, found.author, definition)}

@@ -4,7 +4,8 @@ Rules:
 1. Sending does not wait, but while the send buffer is full: until there is room, at most the 30 s after which Kafka's
    client gives messages up. ``flush``, and the end of the ``with`` block, wait for the answers and raise
    ``DeliveryFailed`` with the id of every message that Kafka did not take.
-2. What is wrong with a message is told by the call that sends it, and then nothing of it was sent.
+2. What is wrong with a message is told by the call that sends it, and then nothing of it was sent. That includes what
+   would be sent and never fire: a code that no trigger can name, a number that JSON would turn into null.
 3. An occurrence has one id. Status and result ids are derived from what they report, so a repeated report is the same
    message. An event's id is the caller's, or made here when there is none: a random prefix for each client, and a
    count. This is the one place where an id is not derived from its cause, for the client cannot know the cause. A
@@ -17,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
@@ -25,9 +27,11 @@ from typing import Any, Protocol, Self, TypedDict, Unpack
 from stream_triggers.client.definitions import Change, Definitions, StoredTrigger, TriggerSpec
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
+from stream_triggers.core.condition import parse_condition
+from stream_triggers.core.fields import NULL, require_finite
 from stream_triggers.core.message import Event, Failure, JsonValue, Success, TaskResult, TaskStatus
 from stream_triggers.core.report import Outcome, failure_of, result_id, status_id
-from stream_triggers.errors import DeliveryFailed, InvalidMessage, StreamTriggersError
+from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, StreamTriggersError
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.codec import decode, encode_event, encode_result, encode_status
 from stream_triggers.runtime.kafka import Identify, KafkaLog, KafkaSettings
@@ -46,6 +50,9 @@ FLUSH_TIMEOUT_S = 35.0
 
 FAILURES_NAMED_MAX = 20
 """Failed messages that the text of an error names; its ``failures`` has all of them."""
+
+CODES_KEPT_MAX = 10_000
+"""Event codes remembered as fit for triggers; a program that makes codes up must not fill the memory."""
 
 
 class EventFields(TypedDict, total=False):
@@ -88,6 +95,20 @@ class Cluster(Log, Protocol):
     def sender(self, identify: Identify) -> Sender: ...
 
 
+class Unusable:
+    """Stands in for what a client works with while it has none: whatever is asked of it raises the same error."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        self._problem = problem
+        self._hint = hint
+
+    def __getattr__(self, name: str) -> Any:
+        raise StreamTriggersError(self._problem, hint=self._hint)
+
+
+_CLOSED = Unusable("the client is closed", "make another one, or use it within its with block")
+
+
 class Client:
     """Sends messages and stores triggers; safe to use from several threads.
 
@@ -108,10 +129,12 @@ class Client:
         self._config = replace(config or Config(), **settings)
         self._clock = clock or SystemClock()
         self._source = source
-        self._topics = Topics(self._config.application, self._config.topic_prefix)
+        self._topics = Topics.of(self._config)
         cluster = cluster or KafkaLog(_settings(self._config, self._topics))
-        self._sender = cluster.sender(_message_id)
-        self._definitions = Definitions(cluster, self._topics.trigger_definitions, self._clock)
+        self._sender: Sender | Unusable = cluster.sender(_message_id)
+        self._definitions: Definitions | Unusable = Definitions(
+            cluster, self._topics.trigger_definitions, self._clock, self._config.payload_bytes_max
+        )
         self._event_prefix = os.urandom(EVENT_PREFIX_BYTES).hex()
         self._event_count = count(1)
 
@@ -154,7 +177,8 @@ class Client:
     def emit_event(self, code: str, payload: JsonValue = None, **fields: Unpack[EventFields]) -> str:
         """Send an event and return its id; ``fields`` are those of ``event``.
 
-        Raises ``InvalidMessage`` when the payload is no JSON or larger than ``payload_bytes_max``.
+        Raises ``InvalidMessage`` when no trigger could name the code, when the payload is no JSON, and when the message
+        is larger than ``payload_bytes_max``.
         """
         event = self.event(code, payload, **fields)
         self._sender.send(self._topics.events, [self._outgoing(event)])
@@ -247,11 +271,16 @@ class Client:
         _named(lambda: self._sender.flush(timeout_s))
 
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-        """Flush, raising what ``flush`` raises, and disconnect."""
-        _named(lambda: self._sender.close(timeout_s))
+        """Flush, raising what ``flush`` raises, and disconnect; a second time does nothing."""
+        sender, self._sender, self._definitions = self._sender, _CLOSED, _CLOSED
+        if sender is not _CLOSED:
+            _named(lambda: sender.close(timeout_s))
 
     def _outgoing(self, event: Event) -> Outgoing:
         value = encode_event(event)
+        _require_code(event.code)
+        if value.find(NULL) >= 0:  # half the time of ``in``
+            require_finite(event.payload, "payload")
         self._check(value, event.id)
         return {"value": value, "key": (event.key or event.id).encode()}
 
@@ -270,6 +299,10 @@ class Client:
         return {"time_ms": self._clock.now_ms(), **fields}
 
     def _report(self, topic: str, report: TaskStatus | TaskResult, value: bytes) -> str:
+        if NULL in value:
+            require_finite(report.arguments, "arguments")
+            if isinstance(report, TaskResult) and isinstance(report.outcome, Success):
+                require_finite(report.outcome.value, "result")
         self._check(value, report.id)
         self._sender.send(topic, [{"value": value, "key": report.invocation_id.encode()}])
         return report.id
@@ -280,6 +313,15 @@ class Client:
                 f"message {name} has {len(value)} bytes, the limit is {self._config.payload_bytes_max}",
                 hint="send a reference to the data, or raise payload_bytes_max here and for the workers",
             )
+
+
+@lru_cache(CODES_KEPT_MAX)
+def _require_code(code: str) -> None:
+    """Refuse a code that no trigger can name, in the words in which a trigger with it would be refused."""
+    try:
+        parse_condition({"event": code}, "")
+    except InvalidTrigger as error:
+        raise InvalidMessage(f"code: {error.problem}", hint=error.hint) from error
 
 
 def _settings(config: Config, topics: Topics) -> KafkaSettings:

@@ -5,8 +5,8 @@ Rules:
    function has ended, each with the instant it is about.
 2. Whatever a function raises as an ``Exception`` is its failure. ``KeyboardInterrupt``, ``SystemExit`` and the like
    are not the function's: they go through, and nothing is reported.
-3. A value that cannot be reported (no JSON, or too large) is a failure and final: another attempt would do the work
-   twice and end the same.
+3. A value that cannot be reported (no JSON, such as NaN, or too large) is a failure and final: another attempt would
+   do the work twice and end the same.
 4. Reports carry on the causal chain of their invocation.
 """
 
@@ -16,9 +16,10 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Iterator
-from typing import TypeAlias
 
 from stream_triggers.consumer.app import Task
+from stream_triggers.consumer.intake import Output
+from stream_triggers.core.fields import NULL, require_finite
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Failure, Success, TaskResult, TaskStatus
 from stream_triggers.core.report import failure_of, result_id, status_id
@@ -28,11 +29,8 @@ from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.log import Outgoing
 from stream_triggers.runtime.topics import Topics
 
-Report: TypeAlias = tuple[str, Outgoing]
-"""A topic, and the record to write to it."""
 
-
-class Bench:
+class TaskRunner:
     """Runs invocations one at a time; ``async`` functions on an event loop that it keeps until ``close``."""
 
     def __init__(self, topics: Topics, clock: Clock, message_bytes_max: int) -> None:
@@ -41,7 +39,7 @@ class Bench:
         self._message_bytes_max = message_bytes_max
         self._runner = asyncio.Runner()
 
-    def run(self, task: Task, invocation: Invocation) -> Iterator[Report]:
+    def run(self, task: Task, invocation: Invocation) -> Iterator[Output]:
         """Call the task's function until it succeeds or its attempts are used up, and tell what happened."""
         previous = None
         for attempt in range(1, task.attempts_max + 1):
@@ -76,6 +74,8 @@ class Bench:
 
     def _reportable(self, result: TaskResult) -> bytes:
         value = encode(result)
+        if NULL in value and isinstance(result.outcome, Success):
+            require_finite(result.outcome.value, "result")
         if len(value) > self._message_bytes_max:
             raise InvalidMessage(
                 f"the result of {result.task} has {len(value)} bytes, the limit is {self._message_bytes_max}",
@@ -83,7 +83,7 @@ class Bench:
             )
         return value
 
-    def _status(self, invocation: Invocation, attempt: int, status: str, previous: str | None) -> Report:
+    def _status(self, invocation: Invocation, attempt: int, status: str, previous: str | None) -> Output:
         report = TaskStatus(
             task=invocation.task,
             status=status,

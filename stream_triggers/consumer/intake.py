@@ -18,20 +18,23 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from stream_triggers.config import Config
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.errors import Aborted, Fenced, InvalidMessage, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
-from stream_triggers.runtime.codec import decode, encode
-from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition
+from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.dead_letters import dead_letter
+from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.runtime.transaction import Transaction
 from stream_triggers.telemetry import LogEvent, log
 
 logger = logging.getLogger(__name__)
+
+Output: TypeAlias = tuple[str, Outgoing]
+"""A topic, and a record to write to it."""
 
 COMMIT_ATTEMPTS_MAX = 3
 """Times that the same batch is offered before its invocations are read again."""
@@ -58,7 +61,7 @@ class _Batch:
     """What is done and not committed: positions, and what is to be written, per input partition."""
 
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    outputs: dict[TopicPartition, list[tuple[str, Outgoing]]] = field(default_factory=dict)
+    outputs: dict[TopicPartition, list[Output]] = field(default_factory=dict)
     records: int = 0
     size_bytes: int = 0
     began_s: float = 0.0
@@ -129,19 +132,19 @@ class Intake:
             self.commit()
             return None
         record = records[0]
-        if TopicPartition(record.topic(), record.partition()) not in self._owned - self._to_start:
+        if partition_of(record) not in self._owned - self._to_start:
             return None
         try:
             self._taken = Taken(record, decode(record.value(), (Invocation,)))
         except InvalidMessage as error:
             place = {"topic": record.topic(), "partition": record.partition(), "offset": record.offset()}
             log(logger, "message rejected", **place, error=error.message)
-            self.done(record, [(self._topics.dead_letters, _dead_letter(record, error))])
+            self.done(record, [(self._topics.dead_letters, dead_letter(record, "decode", error.message))])
         return self._taken
 
-    def done(self, record: Record, outputs: Iterable[tuple[str, Outgoing]] = ()) -> None:
+    def done(self, record: Record, outputs: Iterable[Output] = ()) -> None:
         """Note that ``record`` is dealt with, and what is to be written, by topic, in the transaction that says so."""
-        partition = TopicPartition(record.topic(), record.partition())
+        partition = partition_of(record)
         assert partition in self._owned, f"{partition} is not ours"
         self._pass(partition, record.offset() + 1)
         kept = self._batch.outputs.setdefault(partition, [])
@@ -267,19 +270,3 @@ class Intake:
         for topic, records in batch.by_topic().items():
             self._transaction.produce(topic, records)
         self._transaction.commit(batch.next_offsets, self._membership)
-
-
-def _dead_letter(record: Record, error: InvalidMessage) -> Outgoing:
-    """What operators get of a record that is no invocation: the record as it was, and what is wrong with it."""
-    letter = DeadLetter(
-        topic=record.topic(),
-        partition=record.partition(),
-        offset=record.offset(),
-        timestamp_ms=max(0, record.timestamp()[1]),
-        key=record.key(),
-        value=record.value(),
-        stage="decode",
-        error=error.message,
-        headers=tuple(Header(name, value) for name, value in record.headers() or ()),
-    )
-    return Outgoing(value=encode(letter), key=record.key())

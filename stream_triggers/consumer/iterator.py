@@ -32,7 +32,7 @@ def iterate(
     Raises ``Fenced`` when another process has taken this one's slot, ``Unavailable`` when Kafka is away; after either
     a new iterator goes on where the last one committed.
     """
-    intake = Intake(log, Topics(config.application, config.topic_prefix), clock, config, from_start=from_start)
+    intake = Intake(log, Topics.of(config), clock, config, from_start=from_start)
     try:
         intake.open()
         while not stop.is_set():

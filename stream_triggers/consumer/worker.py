@@ -22,11 +22,12 @@ from typing import Literal, TypeAlias
 
 from stream_triggers.config import Config
 from stream_triggers.consumer.app import Task, TaskApp
-from stream_triggers.consumer.execution import Bench
+from stream_triggers.consumer.execution import TaskRunner
 from stream_triggers.consumer.intake import Intake, Taken
-from stream_triggers.errors import Unavailable, UnknownTask
+from stream_triggers.errors import UnknownTask
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.log import Log
+from stream_triggers.runtime.rounds import work_until
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.telemetry import log
 
@@ -38,21 +39,18 @@ Unknown: TypeAlias = Literal["stop", "skip"]
 IDLE_WAIT_S = 0.2
 """How long an idle worker waits for an invocation before it looks at the request to stop."""
 
-PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 15.0
-"""Growing pauses between attempts while the brokers are away."""
-
 
 class TaskWorker:
     """Runs the invocations of ``app``'s tasks, as the member of the group of task workers that ``log`` makes."""
 
     def __init__(self, app: TaskApp, log: Log, clock: Clock, config: Config, *, unknown: Unknown = "stop") -> None:
-        topics = Topics(config.application, config.topic_prefix)
+        topics = Topics.of(config)
         self._tasks = app.tasks
         self._unknown = unknown
         self._clock = clock
         self._commit_interval_s = config.commit_interval_ms / 1000
         self._intake = Intake(log, topics, clock, config)
-        self._bench = Bench(topics, clock, config.payload_bytes_max)
+        self._runner = TaskRunner(topics, clock, config.payload_bytes_max)
         self._took_s: dict[str, float] = {}
         self._skipped: set[str] = set()
 
@@ -66,16 +64,8 @@ class TaskWorker:
         Raises ``UnknownTask`` with the position in front of the invocation, and ``Fenced`` when another process has
         taken the slot.
         """
-        pause_s, step = PAUSE_MIN_S, self._first_round
         try:
-            while not stop.is_set():
-                try:
-                    step()
-                    pause_s, step = PAUSE_MIN_S, self._next_round
-                except Unavailable as error:
-                    log(logger, "kafka unavailable", error=error.message, pause_s=pause_s)
-                    stop.wait(pause_s)
-                    pause_s = min(PAUSE_MAX_S, pause_s * 2)
+            work_until(stop, self.start, lambda: self.run_once(IDLE_WAIT_S))
             self._intake.commit()
         finally:
             self.close()
@@ -95,21 +85,14 @@ class TaskWorker:
     def close(self) -> None:
         """Leave the group; functions whose reports are not committed will run again."""
         self._intake.close()
-        self._bench.close()
-
-    def _first_round(self) -> None:
-        self.start()
-        self._next_round()
-
-    def _next_round(self) -> None:
-        self.run_once(IDLE_WAIT_S)
+        self._runner.close()
 
     def _work(self, task: Task, taken: Taken) -> None:
         is_slow = self._took_s.get(task.name, self._commit_interval_s) >= self._commit_interval_s
         if is_slow and not self._intake.commit():
             return  # this invocation is read again, after those before it
         began_s = self._clock.monotonic_s()
-        reports = list(self._bench.run(task, taken.invocation))
+        reports = list(self._runner.run(task, taken.invocation))
         self._took_s[task.name] = self._clock.monotonic_s() - began_s
         self._intake.done(taken.record, reports)
 

@@ -9,19 +9,26 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 
 import orjson
 
 from stream_triggers.core.message import JsonValue
-from stream_triggers.errors import InvalidTrigger
+from stream_triggers.errors import InvalidMessage, InvalidTrigger
 
 JSON_DEPTH_MAX = 64
 """Deepest nesting of lists and objects in a definition; keeps every recursive reader far from Python's own limit."""
 
 FOUND_CHARS_MAX = 60
 """Longest text that an error repeats as found."""
+
+NULL = b"null"
+"""What JSON has in place of a number that is not finite; where that is not written, there is nothing to look for."""
+
+_ALWAYS_FINITE = frozenset({str, int, bool, type(None)})
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1  # what orjson writes
 
@@ -113,6 +120,37 @@ def json_problem(value: object, path: str, depth: int = 0) -> tuple[str, str] | 
         case _:
             return path, f"expected a JSON value, found {found(value)}"
     return next((problem for problem in problems if problem is not None), None)
+
+
+def require_finite(value: object, path: str) -> None:
+    """Raise ``InvalidMessage`` for a number in ``value`` that is not finite: JSON would have null in its place.
+
+    ``value`` is what was written as JSON already.
+    """
+    end = _not_finite(value)
+    if end is not None:
+        raise InvalidMessage(
+            f"{path}{end} is not a finite number, and JSON has no other", hint="use null or a text in its place"
+        )
+
+
+def _not_finite(value: object) -> str | None:
+    """The way from ``value`` to the first number in it that is not finite, as the end of a path."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ""
+    parts: Iterable[tuple[object, object]]
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    elif is_dataclass(value):
+        parts = ((each.name, getattr(value, each.name)) for each in fields_of(value))
+    else:
+        return None
+    for name, item in parts:
+        if type(item) not in _ALWAYS_FINITE and (end := _not_finite(item)) is not None:
+            return f"[{name}]{end}" if isinstance(name, int) else f".{name}{end}"
+    return None
 
 
 def _member_problem(name: object, item: object, path: str, depth: int) -> tuple[str, str] | None:

@@ -46,9 +46,12 @@ What has caused bugs
 ====================
 
 * Records already fetched when a partition goes back to an earlier position must not be taken for the next ones: the
-  worker drops them before a partition is started again, in that order.
+  worker drops them before a partition is started again, in that order:
+  ``test_rule_06_records_that_were_fetched_before_going_back_are_not_taken_for_the_next``.
 * A definition applied before a message was sent must be in force when the message is processed: the table is read to
-  its end after a batch was polled, not before.
+  its end after a batch was polled, not before: ``test_a_trigger_applied_before_a_message_was_sent_fires_for_it``.
 * A producer is fenced by its own timed-out transaction as well as by a second worker of its name. The worker pauses
-  before it opens the next one, until its member would have been told of the second.
+  before it opens the next one, until its member would have been told of the second:
+  ``test_a_transaction_open_beyond_its_timeout_is_made_again_after_a_pause``,
+  ``test_after_a_fence_the_next_producer_waits``.
 """

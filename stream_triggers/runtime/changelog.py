@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from stream_triggers.core.invocation import RUN_ID_BYTES
 from stream_triggers.errors import Corrupt
-from stream_triggers.runtime.claims import Claims, pack
-from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
+from stream_triggers.runtime.claims import Claims
+from stream_triggers.runtime.log import Outgoing, Record, TopicPartition, partition_of
 from stream_triggers.runtime.store import Changes, Store
 
 FORMAT = 1
@@ -52,7 +52,7 @@ class ClaimsRecord:
 def records(next_input_offset: int, segment: int, run_ids: Sequence[bytes], partition: int) -> Iterator[Outgoing]:
     """The changelog records of one transaction's claims for one input ``partition``."""
     for part, start in enumerate(range(0, len(run_ids), RUN_IDS_PER_RECORD_MAX)):
-        packed = pack(run_ids[start : start + RUN_IDS_PER_RECORD_MAX])
+        packed = b"".join(run_ids[start : start + RUN_IDS_PER_RECORD_MAX])
         yield Outgoing(
             key=next_input_offset.to_bytes(8, "big") + part.to_bytes(2, "big"),
             value=bytes([FORMAT]) + segment.to_bytes(8, "big") + packed,
@@ -113,8 +113,7 @@ def restored(
     for record in batch:
         entry = parse(record)
         if not claims.is_expired(entry.segment, now_ms):
-            changelog = TopicPartition(record.topic(), record.partition())
-            changes.puts += claims.restored(inputs[changelog], entry.segment, entry.run_ids).puts
+            changes.puts += claims.restored(inputs[partition_of(record)], entry.segment, entry.run_ids).puts
     return changes
 
 

@@ -54,7 +54,6 @@ class DefinitionTable:
         self._functions = functions
         self._reader = cluster.reader()
         self._plans: dict[str, Plan] = {}
-        self._quarantined: dict[str, str] = {}
         self._is_changed = False  # since the index was made
         self.next_offset = 0
         self.index = RouteIndex(())
@@ -77,16 +76,6 @@ class DefinitionTable:
             self._rebuild()
         return is_changed
 
-    @property
-    def plans(self) -> Sequence[Plan]:
-        """The triggers in force."""
-        return tuple(self._plans.values())
-
-    @property
-    def quarantined(self) -> dict[str, str]:
-        """Trigger id -> why this worker cannot use its definition."""
-        return dict(self._quarantined)
-
     def close(self) -> None:
         """Stop reading."""
         self._reader.close()
@@ -101,7 +90,6 @@ class DefinitionTable:
             self._is_changed = True
             trigger_id = (record.key() or b"").decode(errors="replace")
             self._plans.pop(trigger_id, None)
-            self._quarantined.pop(trigger_id, None)
             value = record.value()
             if value is not None:
                 self._define(trigger_id, value)
@@ -111,7 +99,6 @@ class DefinitionTable:
         try:
             self._plans[trigger_id] = read_definition(trigger_id, value, self._functions)
         except UNUSABLE as error:
-            self._quarantined[trigger_id] = str(error)
             log(logger, "trigger quarantined", trigger=trigger_id, error=error)
 
     def _rebuild(self) -> None:

@@ -40,6 +40,11 @@ class Record(Protocol):
     def headers(self) -> list[tuple[str, bytes | None]] | None: ...
 
 
+def partition_of(record: Record) -> TopicPartition:
+    """Where ``record`` stands."""
+    return TopicPartition(record.topic(), record.partition())
+
+
 class Outgoing(TypedDict):
     """A record to write, in the shape ``Producer.produce_batch`` of confluent-kafka takes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from stream_triggers.runtime.log import Log, Record, TopicPartition
+from stream_triggers.runtime.log import Log, Record, TopicPartition, partition_of
 
 BATCH_MAX = 2000
 
@@ -24,7 +24,7 @@ def read_between(
             records = reader.poll(BATCH_MAX, timeout_s=0.2)
             positions = reader.positions()
             if any(offset > ends[partition] for partition, offset in positions.items()):
-                records = [record for record in records if record.offset() < ends[_partition(record)]]
+                records = [record for record in records if record.offset() < ends[partition_of(record)]]
             yield records
     finally:
         reader.close()
@@ -33,7 +33,3 @@ def read_between(
 def read_all(cluster: Log, partitions: Sequence[TopicPartition]) -> Iterator[Sequence[Record]]:
     """Batches of all committed records that ``partitions`` hold now."""
     return read_between(cluster, cluster.start_offsets(partitions), cluster.end_offsets(partitions))
-
-
-def _partition(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic(), record.partition())

@@ -26,7 +26,7 @@ from stream_triggers.errors import Corrupt, Misconfigured, Unavailable
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.clock import Clock
-from stream_triggers.runtime.log import Log, Member, Record, TopicPartition
+from stream_triggers.runtime.log import Log, Member, Record, TopicPartition, partition_of
 from stream_triggers.runtime.store import Changes, Store
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.telemetry import Counters, log
@@ -139,7 +139,7 @@ class Restore:
         """What the records change in the store; a partition with one that cannot be read is refused."""
         batches: dict[TopicPartition, list[Record]] = defaultdict(list)
         for record in records:
-            batches[TopicPartition(record.topic(), record.partition())].append(record)
+            batches[partition_of(record)].append(record)
         changes, now_ms = Changes(), self._clock.now_ms()
         for each, batch in batches.items():
             try:

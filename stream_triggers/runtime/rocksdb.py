@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from rocksdict import BlockBasedOptions, Cache, ColumnFamily, DBCompressionType, Options, Rdict, ReadOptions, WriteBatch
 
-from stream_triggers.errors import Corrupt, Misconfigured, StreamTriggersError, Unavailable
+from stream_triggers.errors import Corrupt, Misconfigured, StateInUse, StreamTriggersError
 from stream_triggers.runtime.store import Changes
 
 BLOCK_CACHE_BYTES = 64 * 1024 * 1024
@@ -56,7 +56,7 @@ class RocksStore:
     ) -> None:
         """Open the store in ``path``, or make it.
 
-        Raises ``Unavailable`` while another open store has the directory, ``Corrupt`` when its files are unreadable.
+        Raises ``StateInUse`` while another open store has the directory, ``Corrupt`` when its files are unreadable.
         """
         self._path = path
         self._options = _options(block_cache_bytes, write_buffer_bytes)
@@ -140,7 +140,7 @@ class RocksStore:
         """What a failure of RocksDB means for whoever must act; it says so in words only."""
         text = str(error)
         if "LOCK: " in text:
-            return Unavailable(
+            return StateInUse(
                 f"the state in {self._path} is in use by another process",
                 hint="two processes have the same application and slot: stop one, or give it another slot",
             )

@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
+from stream_triggers.config import Config
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
 
@@ -39,6 +41,11 @@ class Topics:
 
     application: str
     prefix: str = ""
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The topics of the configured application."""
+        return cls(config.application, config.topic_prefix)
 
     def __post_init__(self) -> None:
         for name in (*self.all, *map(self.changelog, self.inputs)):
@@ -135,10 +142,9 @@ def specs(
     *,
     claim_retention_ms: int,
     partitions: int = PARTITIONS,
-    retention_ms: int = RETENTION_MS,
 ) -> tuple[TopicSpec, ...]:
     """How every topic is to be set up; a changelog follows its input as it exists, else as it is to be made."""
-    kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    kept = {"cleanup.policy": "delete", "retention.ms": str(RETENTION_MS)}
     table = {"cleanup.policy": "compact"}
     claims = {
         "cleanup.policy": "compact,delete",

@@ -17,8 +17,9 @@ from stream_triggers.runtime import changelog
 from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
-from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition
+from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition, partition_of
 from stream_triggers.runtime.restore import Restore
+from stream_triggers.runtime.rounds import work_until
 from stream_triggers.runtime.route_stage import RouteStage
 from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
@@ -35,9 +36,6 @@ UNREADY_WAIT_S = 0.02
 
 NOTE_POSITIONS_EVERY_S = 5.0
 """How often a commit brings up the store's changelog positions; a restart reads again what is after them."""
-
-PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 15.0
-"""Growing pauses between attempts while the brokers are away."""
 
 
 def no_fault(_point: str) -> None:
@@ -68,14 +66,14 @@ class Worker:
         counters: Counters | None = None,
         fault: Callable[[str], None] = no_fault,
     ) -> None:
-        """``open_store`` raises ``Unavailable`` while a predecessor still holds the store; ``fault`` is for tests."""
+        """``open_store`` raises ``StateInUse`` while a predecessor still holds the store; ``fault`` is for tests."""
         self._cluster = cluster
         self._open_store = open_store
         self._clock = clock
         self._config = config
         self.counters = counters or Counters()
         self._fault = fault
-        self._topics = Topics(config.application, config.topic_prefix)
+        self._topics = Topics.of(config)
         self._definitions = DefinitionTable(cluster, self._topics.trigger_definitions, functions)
         self._member = cluster.member()
         self._membership: Membership | None = None
@@ -97,16 +95,8 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set, then commit and leave. Raises ``Fenced``, ``Misconfigured``, ``Corrupt``."""
-        pause_s, step = PAUSE_MIN_S, self.start
         try:
-            while not stop.is_set():
-                try:
-                    step()
-                    pause_s, step = PAUSE_MIN_S, self._next_round
-                except Unavailable as error:
-                    log(logger, "kafka unavailable", error=error.message, pause_s=pause_s)
-                    stop.wait(pause_s)
-                    pause_s = min(PAUSE_MAX_S, pause_s * 2)
+            work_until(stop, self.start, lambda: self.run_once(IDLE_WAIT_S))
             self._finish()
         finally:
             self.close()
@@ -175,9 +165,6 @@ class Worker:
         except Unavailable as error:
             log(logger, "kafka unavailable", error=error.message, pause_s=0)
 
-    def _next_round(self) -> None:
-        self.run_once(IDLE_WAIT_S)
-
     def _patience_s(self, wait_s: float) -> float:
         """Wait for input only when nothing else is waiting to be done."""
         if self._transaction.begun or (self._is_restoring() and not self._transaction.pauses):
@@ -242,7 +229,7 @@ class Worker:
         return records
 
     def _is_next(self, record: Record) -> bool:
-        expected = self._next_offsets.get(TopicPartition(record.topic(), record.partition()))
+        expected = self._next_offsets.get(partition_of(record))
         return expected is not None and record.offset() >= expected
 
     def _process(self, local: _Local, records: Sequence[Record]) -> None:
@@ -275,7 +262,7 @@ class Worker:
         for record in records:
             if not self._unannounced:
                 break
-            source = TopicPartition(record.topic(), record.partition())
+            source = partition_of(record)
             if source in self._unannounced:
                 self._unannounced.discard(source)
                 at = str(self._definitions.next_offset)

@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_triggers import broker
-from stream_triggers.broker import fencing, jars, java, lock, pins, process
-from stream_triggers.broker.data import DataDir, State
+from stream_triggers.broker import fencing, jars, java, lock, pins, system
+from stream_triggers.broker.directory import DataDir, State
 from stream_triggers.errors import Corrupt, Misconfigured
 
 pytestmark = pytest.mark.kafka
@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 
 def gone(pid: int) -> bool:
-    return not process.alive(pid, process.birth(pid) or "")
+    return not system.alive(pid, system.birth(pid) or "")
 
 
 def write_one(bootstrap_servers: str, value: bytes) -> None:

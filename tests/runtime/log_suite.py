@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_triggers.errors import Fenced
+from stream_triggers.errors import Fenced, Misconfigured
 from stream_triggers.runtime.log import Outgoing, TopicPartition, TopicSpec
 from tests.runtime.log_bundle import POLL_S, LogBundle, all_of, commit_records, values_of
 from tests.runtime.log_group_suite import MemberSuite, OffsetSuite
@@ -252,6 +252,13 @@ class TopicSuite:
         assert before < log.offsets_at([zero], times[later])[zero] <= first
         assert log.offsets_at([zero, one], times[-1] + 3_600_000) == log.end_offsets([zero, one])
         assert log.offsets_at([], 0) == {}
+
+    @pytest.mark.parametrize("question", ["start_offsets", "end_offsets"])
+    def test_offsets_of_a_topic_that_does_not_exist_are_the_operators_to_mend(
+        self, log_bundle: LogBundle, question: str
+    ) -> None:
+        with pytest.raises(Misconfigured, match="topic no-such-topic does not exist"):
+            getattr(log_bundle.observer, question)([TopicPartition("no-such-topic", 0)])
 
     def test_creating_a_topic_that_exists_leaves_it_as_it_is(self, log_bundle: LogBundle) -> None:
         topic = log_bundle.topic(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_triggers.runtime.claims import SEGMENTS_PER_RETENTION, Claims, claim_prefix, pack
+from stream_triggers.runtime.claims import SEGMENTS_PER_RETENTION, Claims, claim_prefix
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.store import MemoryStore
 
@@ -96,7 +96,7 @@ def test_the_overlay_is_counted_in_bytes() -> None:
     claims = Claims(MemoryStore(), RETENTION_MS)
     claims.take(claim(RUN), EVENTS_0)
     claims.take(claim(OTHER_RUN), EVENTS_0)
-    assert claims.overlay_bytes == 400
+    assert claims.overlay_bytes == 500
     claims.drop_pending()
     assert claims.overlay_bytes == 0
 
@@ -106,7 +106,7 @@ def test_what_a_changelog_record_restores_is_what_was_settled() -> None:
     claims.take(claim(RUN), EVENTS_0)
     claims.take(claim(OTHER_RUN), EVENTS_0)
     settled = claims.settle(4)
-    assert claims.restored(EVENTS_0, 4, pack([RUN, OTHER_RUN])).puts == settled.puts
+    assert claims.restored(EVENTS_0, 4, RUN + OTHER_RUN).puts == settled.puts
 
 
 def test_a_segment_is_dropped_as_a_whole_when_all_its_claims_are_older_than_the_retention() -> None:

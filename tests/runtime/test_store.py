@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_triggers.errors import Corrupt, Misconfigured, Unavailable
+from stream_triggers.errors import Corrupt, Misconfigured, StateInUse
 from stream_triggers.runtime.rocksdb import RocksStore
 from stream_triggers.runtime.store import Changes, MemoryStore, Store
 from tests.runtime.store_suite import StoreSuite
@@ -96,7 +96,7 @@ def test_a_killed_process_leaves_all_that_was_applied_and_no_half_of_anything(tm
 
 def test_a_directory_belongs_to_one_open_store(tmp_path: Path) -> None:
     first = filled(tmp_path)
-    with pytest.raises(Unavailable, match=f"the state in {tmp_path} is in use by another process"):
+    with pytest.raises(StateInUse, match=f"the state in {tmp_path} is in use by another process"):
         RocksStore(tmp_path)
     first.close()
     RocksStore(tmp_path).close()
@@ -108,7 +108,7 @@ def test_a_directory_of_another_process_is_unavailable_too(tmp_path: Path) -> No
         "import sys, pathlib; from stream_triggers.runtime.rocksdb import RocksStore as R; R(pathlib.Path(sys.argv[1]))"
     )
     answer = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "Unavailable: the state in" in answer.stderr
+    assert "StateInUse: the state in" in answer.stderr
     store.close()
 
 

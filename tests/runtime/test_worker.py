@@ -8,14 +8,15 @@ from itertools import count
 import pytest
 
 from stream_triggers.core.message import Event, TaskStatus
-from stream_triggers.errors import Fenced, Misconfigured, Unavailable
+from stream_triggers.errors import Fenced, Misconfigured, StateInUse, Unavailable
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
 from stream_triggers.runtime.memory_log import Crashed, Entry, Fault, MemoryLog, MemoryMember, Point
+from stream_triggers.runtime.rounds import PAUSE_MAX_S
 from stream_triggers.runtime.store import MemoryStore, Store
 from stream_triggers.runtime.transaction import FENCED_PAUSE_S
-from stream_triggers.runtime.worker import PAUSE_MAX_S, UNREADY_WAIT_S, Worker
+from stream_triggers.runtime.worker import UNREADY_WAIT_S, Worker
 from tests.engine_bundle import SHIP, EngineBundle, paid
 
 EVENTS_0 = TopicPartition("events", 0)
@@ -466,7 +467,10 @@ def test_a_success_makes_the_pauses_short_again() -> None:
     assert run(bundle, worker, lambda: worker.counters.restores == 3).waits_s == [0.5, 0.5]
 
 
-def test_a_store_that_a_predecessor_still_holds_is_waited_for() -> None:
+def test_a_store_that_a_predecessor_still_holds_is_waited_for_and_told_as_what_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     bundle = EngineBundle()
     bundle.define(SHIP)
     bundle.send(paid("e1"))
@@ -474,12 +478,14 @@ def test_a_store_that_a_predecessor_still_holds_is_waited_for() -> None:
 
     def held() -> Store:
         if next(attempts) < 2:
-            raise Unavailable("the store is in use")
+            raise StateInUse("the store is in use")
         return MemoryStore()
 
     stop = run(bundle, bundle.worker(open_store=held), lambda: bundle.backlog() == 0)
     assert stop.waits_s == [0.5, 1.0]
     assert bundle.fired() == ["ship event/e1"]
+    told = [record.message for record in caplog.records if "pause_s" in getattr(record, "values", ())]
+    assert told == ["state in use", "state in use"]
 
 
 class UnansweredLog(MemoryLog):

@@ -24,7 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from stream_triggers.errors import Unavailable
+from stream_triggers.errors import Misconfigured, Unavailable
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.kafka.failures import error_of, failure
 from stream_triggers.runtime.kafka.member import KafkaMember
@@ -148,11 +148,15 @@ class KafkaLog:
 
     def _partitions(self, names: Iterable[str]) -> dict[str, int]:
         """How many partitions each of the named topics has, if it exists and they all have leaders."""
+        known = self._listed()
+        return {name: len(known[name].partitions) for name in names if name in known and _has_leaders(known[name])}
+
+    def _listed(self) -> Mapping[str, Any]:
         try:
-            known = self._admin.list_topics(timeout=REQUEST_S).topics
+            topics: Mapping[str, Any] = self._admin.list_topics(timeout=REQUEST_S).topics
         except KafkaException as error:
             raise failure(error_of(error), "the list of topics") from error
-        return {name: len(known[name].partitions) for name in names if name in known and _has_leaders(known[name])}
+        return topics
 
     def _offsets(self, partitions: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
         asked = {Position(topic, partition): spec for topic, partition in partitions}
@@ -162,6 +166,8 @@ class KafkaLog:
         if any(_is_of_new_leader(future) for future in futures.values()):
             self._admin, self._is_connected = self._new_admin(), False
             futures = self._ask_for_offsets(asked)
+        if any(_finds_no_leader(future) for future in futures.values()):
+            self._require_existing({position.topic for position in asked})
         found = {}
         for position, future in futures.items():
             where = f"{position.topic}/{position.partition}"
@@ -170,6 +176,14 @@ class KafkaLog:
                 raise Unavailable(f"offsets of {where} were not told within {REQUEST_S:g} s")
             found[TopicPartition(position.topic, position.partition)] = offset
         return found
+
+    def _require_existing(self, names: Iterable[str]) -> None:
+        """Tell topics that do not exist from those that have no leader now: to the library both are the same."""
+        missing = sorted(set(names) - self._listed().keys())
+        if missing:
+            raise Misconfigured(
+                f"topic {missing[0]} does not exist", hint="create the topics: stream-triggers topics create"
+            )
 
     def _ask_for_offsets(self, asked: Mapping[Position, OffsetSpec]) -> Mapping[Position, Future[Any]]:
         if not self._is_connected:
@@ -185,6 +199,11 @@ def _is_of_new_leader(future: Future[Any]) -> bool:
     """Whether the answer is that somebody else leads the partition, or the same broker anew."""
     error = future.exception()
     return isinstance(error, KafkaException) and error_of(error).code() in _NEW_LEADER
+
+
+def _finds_no_leader(future: Future[Any]) -> bool:
+    error = future.exception()
+    return isinstance(error, KafkaException) and error_of(error).code() == KafkaError._NOENT  # noqa: SLF001 - so spelled
 
 
 def _has_leaders(topic: Any) -> bool:

@@ -48,6 +48,11 @@ _OPERATOR = {
 """Errors that stay until an operator has acted, with what to do."""
 
 
+def remedy(error: KafkaError) -> str:
+    """What an operator does about ``error``; empty when a retry may mend it."""
+    return _OPERATOR.get(error.code(), "")
+
+
 def error_of(exception: KafkaException) -> KafkaError:
     """The error that ``exception`` carries."""
     error: KafkaError = exception.args[0]

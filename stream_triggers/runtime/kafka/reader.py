@@ -13,7 +13,7 @@ from typing import Any
 
 from stream_triggers.runtime.kafka.consuming import Consuming
 from stream_triggers.runtime.kafka.settings import KafkaSettings, connect
-from stream_triggers.runtime.log import Record, TopicPartition
+from stream_triggers.runtime.log import Record, TopicPartition, partition_of
 
 
 class KafkaReader:
@@ -41,7 +41,7 @@ class KafkaReader:
         self._consuming.consumer.close()
 
     def _ended(self, entry: Any) -> None:
-        self._reach(TopicPartition(entry.topic(), entry.partition()), entry.offset())
+        self._reach(partition_of(entry), entry.offset())
 
     def _reach(self, partition: TopicPartition, offset: int) -> None:
         if offset > self._positions.get(partition, offset):

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from stream_triggers.errors import DeliveryFailed, Unavailable
 from stream_triggers.runtime.kafka.delivery import hand_over
-from stream_triggers.runtime.kafka.failures import reason
+from stream_triggers.runtime.kafka.failures import reason, remedy
 from stream_triggers.runtime.kafka.settings import KafkaSettings, client_settings, connect, logger, new_client
 from stream_triggers.runtime.log import Outgoing
 
@@ -31,6 +31,7 @@ class KafkaSender:
         connect(self._client)
         self._identify = identify
         self._failures: list[tuple[str, str]] = []
+        self._remedy = ""  # for the newest failure that sending again does not mend
 
     def send(self, topic: str, records: list[Outgoing]) -> None:
         """Hand over ``records``; those that fail are told by the next ``flush``.
@@ -53,7 +54,7 @@ class KafkaSender:
             raise DeliveryFailed(
                 f"{len(failures)} messages were not accepted, the first: {failures[0][0]}: {failures[0][1]}",
                 tuple(failures),
-                hint="send them again with the same ids: a repeat fires nothing",
+                hint=self._remedy or "send them again with the same ids: a repeat fires nothing",
             )
         if waiting:
             raise Unavailable(f"{waiting} messages were not acknowledged within {timeout_s:g} s")
@@ -71,6 +72,7 @@ class KafkaSender:
             self._fail(error, message.topic() or "", message.key(), message.value())
 
     def _fail(self, error: KafkaError, topic: str, key: bytes | None, value: bytes | None) -> None:
+        self._remedy = remedy(error) or self._remedy
         self._failures.append((self._identify(topic, key, value), reason(error)))
 
     def _hear(self, error: KafkaError) -> None:

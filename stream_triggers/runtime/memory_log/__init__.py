@@ -13,7 +13,7 @@ Rules:
    end of a transaction.
 
 The modules, each seeing only those before it: ``fault``; ``topic`` (entries, offsets, keys); ``group``;
-``transaction``; ``cluster``; ``process``; ``member`` and ``producer``; ``log``.
+``transaction``; ``cluster``; ``client``; ``member`` and ``producer``; ``log``.
 """
 
 from stream_triggers.runtime.memory_log.cluster import MemoryCluster

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from stream_triggers.runtime.log import Log, TopicPartition, TopicSpec
+from stream_triggers.runtime.memory_log.client import Process
 from stream_triggers.runtime.memory_log.cluster import MemoryCluster
 from stream_triggers.runtime.memory_log.member import MemoryMember, MemoryReader
-from stream_triggers.runtime.memory_log.process import Process
 from stream_triggers.runtime.memory_log.producer import MemoryProducer
 
 TRANSACTION_TIMEOUT_MS = 10_000

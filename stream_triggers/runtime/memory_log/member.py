@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from stream_triggers.errors import Fenced, Unavailable
 from stream_triggers.runtime.log import Listener, Member, Membership, Reader, TopicPartition
+from stream_triggers.runtime.memory_log.client import Client, Process
 from stream_triggers.runtime.memory_log.group import Credentials, Group, Seat, Standing
-from stream_triggers.runtime.memory_log.process import Client, Process
 from stream_triggers.runtime.memory_log.topic import Entry, Partition
 
 

@@ -16,9 +16,9 @@ from typing import Literal
 
 from stream_triggers.errors import Aborted, Fenced, Unsettled
 from stream_triggers.runtime.log import Membership, Outgoing, Producer, TopicPartition
+from stream_triggers.runtime.memory_log.client import Client, Process, T
 from stream_triggers.runtime.memory_log.fault import Fault, Point
 from stream_triggers.runtime.memory_log.group import Credentials
-from stream_triggers.runtime.memory_log.process import Client, Process, T
 from stream_triggers.runtime.memory_log.transaction import Ending, Transaction
 
 _State = Literal["new", "ready", "in transaction", "refused", "unsettled", "fenced"]

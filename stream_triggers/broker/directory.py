@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from stream_triggers.broker import process
+from stream_triggers.broker import system
 from stream_triggers.errors import Misconfigured
 
 
@@ -29,7 +29,7 @@ class State(msgspec.Struct, frozen=True):
     stopped: bool = False
 
     def alive(self) -> bool:
-        return not self.stopped and process.alive(self.pid, self.birth)
+        return not self.stopped and system.alive(self.pid, self.birth)
 
 
 def default_dir() -> Path:
