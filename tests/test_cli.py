@@ -31,7 +31,7 @@ from stream_triggers.runtime.topics import Topics
 WAIT_S = 60
 NOW_MS = 1_764_000_000_000
 COMMANDS = [
-    *("apply", "config", "delete", "demo", "describe", "emit", "list", "run", "verify", "watch", "work"),
+    *("apply", "config", "delete", "demo", "describe", "emit", "list", "next", "run", "verify", "watch", "work"),
     *("broker/start", "broker/status", "broker/stop", "broker/wipe", "topics/check", "topics/create"),
 ]
 

@@ -14,6 +14,7 @@ import typer
 
 from stream_triggers.cli import broker, configuration, demo, emit, run, topics, triggers, verify, watch, work
 from stream_triggers.cli.group import Commands
+from stream_triggers.cli.next import next_instants
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -45,6 +46,7 @@ for _name, _command, _panel in (
     ("describe", triggers.describe, _TRIGGERS),
     ("delete", triggers.delete, _TRIGGERS),
     ("emit", emit.emit, _TRIGGERS),
+    ("next", next_instants, _TRIGGERS),
     ("watch", watch.watch, _TRIGGERS),
     ("run", run.run, _RUN),
     ("work", work.work, _RUN),

@@ -13,6 +13,7 @@ from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.client import Change, StoredTrigger
 from stream_triggers.client.definitions import validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
+from stream_triggers.core.schedule import in_words
 from stream_triggers.core.trigger import Trigger, version
 from stream_triggers.errors import InvalidTrigger, Rejected
 from stream_triggers.trigger_file import dump_triggers, load_triggers
@@ -154,7 +155,7 @@ def _in_words(leaf: Leaf) -> str:
         case ExceptionLeaf():
             return f"exception {leaf.task} {' or '.join(leaf.types)}".rstrip()
         case ScheduleLeaf():
-            return f"cron {leaf.cron}"
+            return in_words(leaf.schedule)
         case _:
             assert_never(leaf)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypedDict, Unpack
 
 from stream_triggers.core.arguments import ANY_KIND, escape
 from stream_triggers.core.condition import Attempts, Condition, condition_json
@@ -38,6 +38,22 @@ FilterSpec: TypeAlias = Mapping[str, JsonValue] | Function
 Task: TypeAlias = str | Callable[..., Any]
 """A task's name, or a function with a ``task_name``."""
 
+
+class ScheduleOptions(TypedDict, total=False):
+    """What else a schedule may say: the fields of its JSON form, see ``core.schedule.notation``."""
+
+    gap: str
+    fold: str
+    catchup: str | Mapping[str, int | str]
+    jitter: str
+    start: str
+    end: str
+    max_runs: int
+    exclude: list[str]
+    only: list[str]
+    on_excluded: str
+
+
 _LOGIC = {"and": "all", "or": "any"}
 
 
@@ -51,9 +67,19 @@ class TriggerBuilder:
         self._args_from: dict[str, str] = {}
         self._rest: dict[str, JsonValue] = {}
 
-    def on_cron(self, expression: str, zone: str = "UTC") -> Self:
+    def on_cron(self, expression: str, zone: str = "UTC", **options: Unpack[ScheduleOptions]) -> Self:
         """Fire at the instants that the cron ``expression`` names in the time ``zone``."""
-        return self._on({"cron": expression, "zone": zone})
+        return self._on({"cron": expression, "zone": zone, **options})
+
+    def on_every(
+        self, period: str, anchor: str | None = None, zone: str | None = None, **options: Unpack[ScheduleOptions]
+    ) -> Self:
+        """Fire once in every ``period``, such as "15m", counted from ``anchor``; ``zone`` is that of its dates."""
+        return self._on({"every": period, **_given(anchor=anchor, zone=zone), **options})
+
+    def on_at(self, instant: str, zone: str | None = None, **options: Unpack[ScheduleOptions]) -> Self:
+        """Fire once, at an ``instant`` such as "2026-03-01T08:00Z", or at such a local time of ``zone``."""
+        return self._on({"at": instant, **_given(zone=zone), **options})
 
     def on_event(self, code: str, payload_filter: FilterSpec | None = None) -> Self:
         """Fire on events with this ``code`` whose payload the filter accepts."""
@@ -193,9 +219,21 @@ class TriggerBuilder:
         return self
 
 
-def on_cron(expression: str, zone: str = "UTC") -> TriggerBuilder:
-    """Start a builder with a schedule."""
-    return TriggerBuilder().on_cron(expression, zone)
+def on_cron(expression: str, zone: str = "UTC", **options: Unpack[ScheduleOptions]) -> TriggerBuilder:
+    """Start a builder with a cron expression."""
+    return TriggerBuilder().on_cron(expression, zone, **options)
+
+
+def on_every(
+    period: str, anchor: str | None = None, zone: str | None = None, **options: Unpack[ScheduleOptions]
+) -> TriggerBuilder:
+    """Start a builder with a period."""
+    return TriggerBuilder().on_every(period, anchor, zone, **options)
+
+
+def on_at(instant: str, zone: str | None = None, **options: Unpack[ScheduleOptions]) -> TriggerBuilder:
+    """Start a builder with a single instant."""
+    return TriggerBuilder().on_at(instant, zone, **options)
 
 
 def on_event(code: str, payload_filter: FilterSpec | None = None) -> TriggerBuilder:
@@ -232,6 +270,11 @@ def on_exception(
     return TriggerBuilder().on_exception(
         task, exception_types, call_arguments, exception_filter=exception_filter, attempts=attempts
     )
+
+
+def _given(**values: str | None) -> dict[str, JsonValue]:
+    """The fields that were given."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _filters(**specs: FilterSpec | None) -> dict[str, JsonValue]:

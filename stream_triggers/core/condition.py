@@ -23,7 +23,8 @@ import msgspec
 from stream_triggers.core.fields import at, expected, object_at, only, required, suggestion
 from stream_triggers.core.filter import EVERYTHING, Filter, Functions, compile_filter, filter_json, parse_filter
 from stream_triggers.core.message import Failure, JsonValue, Kind, Message
-from stream_triggers.core.schedule import parse_cron, parse_zone
+from stream_triggers.core.schedule import WORDS as SCHEDULE_WORDS
+from stream_triggers.core.schedule import Schedule, parse_schedule, schedule_json
 from stream_triggers.errors import EvaluationFailed, InvalidTrigger
 
 DEPTH_MAX = 16
@@ -80,10 +81,9 @@ class ExceptionLeaf(msgspec.Struct, frozen=True):
 
 
 class ScheduleLeaf(msgspec.Struct, frozen=True):
-    """An instant that the cron expression names in the time zone."""
+    """An instant of the schedule."""
 
-    cron: str
-    zone: str = "UTC"
+    schedule: Schedule
 
 
 class AnyOf(msgspec.Struct, frozen=True):
@@ -142,7 +142,7 @@ def condition_json(condition: Condition) -> JsonValue:
                 **_filters(filter=condition.filter, arguments=condition.arguments),
             }
         case ScheduleLeaf():
-            return {"cron": condition.cron, **({"zone": condition.zone} if condition.zone != "UTC" else {})}
+            return schedule_json(condition.schedule)
         case AnyOf():
             return {"any": [condition_json(member) for member in condition.conditions]}
         case AllOf():
@@ -318,9 +318,7 @@ def _raised(fields: dict[str, JsonValue], path: str, depth: int) -> ExceptionLea
 
 
 def _schedule(fields: dict[str, JsonValue], path: str, depth: int) -> ScheduleLeaf:
-    only(fields, ("cron", "zone"), path)
-    zone = parse_zone(fields.get("zone", "UTC"), at(path, "zone"))
-    return ScheduleLeaf(cron=parse_cron(fields["cron"], at(path, "cron")), zone=zone)
+    return ScheduleLeaf(parse_schedule(fields, path))
 
 
 def _group(make: type[AnyOf | AllOf], word: str, fields: dict[str, JsonValue], path: str, depth: int) -> Condition:
@@ -340,7 +338,7 @@ _NODES: Mapping[str, Callable[[dict[str, JsonValue], str, int], Condition]] = {
     "status": _status,
     "result": _result,
     "exception": _raised,
-    "cron": _schedule,
+    **dict.fromkeys(SCHEDULE_WORDS, _schedule),
     "any": partial(_group, AnyOf, "any"),
     "all": partial(_group, AllOf, "all"),
 }

@@ -13,8 +13,10 @@ from stream_triggers.core import builder
 from stream_triggers.core.builder import (
     TriggerBuilder,
     on_any_result,
+    on_at,
     on_cron,
     on_event,
+    on_every,
     on_exception,
     on_result,
     on_status,
@@ -128,6 +130,18 @@ CHAINS: list[tuple[Callable[[], TriggerBuilder], str]] = [
     (
         lambda: on_cron("@daily", "Europe/Berlin"),
         "when: {cron: '@daily', zone: Europe/Berlin}",
+    ),
+    (
+        lambda: on_cron("@daily", gap="skip", catchup={"all": 5}, max_runs=3),
+        "when: {cron: '@daily', gap: skip, catchup: {all: 5}, max_runs: 3}",
+    ),
+    (
+        lambda: on_every("15m", "2026-01-01T00:05Z", only=["2026-12-24"], zone="Europe/Berlin"),
+        "when: {every: 15m, anchor: '2026-01-01T00:05Z', only: ['2026-12-24'], zone: Europe/Berlin}",
+    ),
+    (
+        lambda: on_at("2026-03-01T08:00", "Europe/Berlin", fold="last"),
+        "when: {at: '2026-03-01T08:00', zone: Europe/Berlin, fold: last}",
     ),
     (
         lambda: TriggerBuilder().add_condition(parse_condition({"any": [{"event": "a"}, {"event": "b"}]}, "when")),

@@ -25,6 +25,7 @@ from stream_triggers.core.condition import (
 )
 from stream_triggers.core.filter import EVERYTHING, parse_filter
 from stream_triggers.core.message import Event, Failure, Message, Success, TaskResult, TaskStatus
+from stream_triggers.core.schedule import Cron, Schedule
 from stream_triggers.errors import EvaluationFailed, InvalidTrigger
 
 FAILS = "fails"
@@ -85,7 +86,7 @@ def test_a_leaf_is_read_into_its_values():
             StatusLeaf("*", ("failed", "success"), x),
             ResultLeaf("b", x, y),
             ExceptionLeaf("b", ("E",), "every", x, y),
-            ScheduleLeaf("@daily", "Europe/Berlin"),
+            ScheduleLeaf(Schedule(Cron("@daily"), zone="Europe/Berlin")),
         )
     )
 
@@ -97,7 +98,10 @@ def test_a_leaf_is_read_into_its_values():
         ({"result": "a"}, ResultLeaf("a", EVERYTHING, EVERYTHING)),
         ({"exception": "a"}, ExceptionLeaf("a", (), "final", EVERYTHING, EVERYTHING)),
         ({"status": "a", "is": "failed"}, StatusLeaf("a", ("failed",), EVERYTHING)),
-        ({"cron": "@daily"}, ScheduleLeaf("@daily", "UTC")),
+        (
+            {"cron": "@daily"},
+            ScheduleLeaf(Schedule(Cron("@daily"), zone="UTC", gap="shift", fold="first", catchup="latest")),
+        ),
     ],
 )
 def test_a_leaf_has_these_defaults(written, leaf):
@@ -112,6 +116,8 @@ def test_a_leaf_has_these_defaults(written, leaf):
         ({"result": "a"}, "result"),
         ({"exception": "a"}, "exception"),
         ({"cron": "@daily"}, "schedule"),
+        ({"every": "15m"}, "schedule"),
+        ({"at": "2026-03-01T08:00Z"}, "schedule"),
     ],
 )
 def test_a_leaf_accepts_one_kind(written, kind):

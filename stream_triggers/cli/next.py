@@ -1,0 +1,151 @@
+"""``next``: when schedules will be due, without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from stream_triggers.cli import terminal
+from stream_triggers.core.condition import ScheduleLeaf, leaves
+from stream_triggers.core.instant import INSTANT_END_MS, instant_text, local_text, parse_instant
+from stream_triggers.core.message import JsonValue
+from stream_triggers.core.schedule import (
+    Adjustment,
+    Fold,
+    Gap,
+    Instant,
+    Schedule,
+    between,
+    effective_ms,
+    explained,
+    in_words,
+    parse_schedule,
+    parse_zone,
+)
+from stream_triggers.errors import InvalidTrigger
+from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.trigger_file import load_triggers
+
+SHOWN = 10
+"""Instants that are shown of each schedule unless another number is asked for."""
+
+FILES = (".yaml", ".yml", ".json")
+
+
+def next_instants(
+    source: Annotated[str, typer.Argument(metavar="FILE|EXPRESSION", help="A trigger file, or a cron expression.")],
+    *,
+    count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="Instants of each schedule.")] = SHOWN,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="INSTANT",
+            help="After when. Without Z or an offset it is a local time of --zone.",
+        ),
+    ] = None,
+    zone: Annotated[str | None, typer.Option("--zone", metavar="ZONE", help="The expression's time zone.")] = None,
+    gap: Annotated[Gap | None, typer.Option("--gap", help="For local times that a clock leaves out.")] = None,
+    fold: Annotated[Fold | None, typer.Option("--fold", help="For local times that come twice.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Show the next instants of a cron expression, or of every schedule in a trigger file; needs no broker.
+
+    An instant that is not simply the local time that the schedule names is marked with the reason: a clock put forward
+    or back, or a date that does not count. It takes effect later than at its nominal time when the schedule has jitter.
+
+    For example:
+      stream-triggers next "30 2 * * mon-fri" --zone Europe/Berlin
+      stream-triggers next "30 2 * * *" --zone Europe/Berlin --from 2026-03-28T00:00 -n 3
+      stream-triggers next "15 * * * *" --zone Europe/Berlin --fold first --from 2026-10-24T22:00Z
+      stream-triggers next triggers.yaml --json
+    """
+    options = {name: value for name, value in (("zone", zone), ("gap", gap), ("fold", fold)) if value is not None}
+    from_ms = SystemClock().now_ms() if from_ is None else _instant_ms(from_, zone)
+    schedules = list(_of_file(source, options) if source.endswith(FILES) else _of_expression(source, options))
+    documents: list[JsonValue] = []
+    for place, (trigger_id, leaf, schedule) in enumerate(schedules):
+        found = islice(between(schedule, from_ms, INSTANT_END_MS), count)
+        rows = [(explained(schedule, at_ms), effective_ms(schedule, trigger_id, at_ms)) for at_ms in found]
+        if as_json:
+            documents += [_document(trigger_id, leaf, schedule, *row) for row in rows]
+        else:
+            _print(place, f"{trigger_id}: {leaf}: " if trigger_id else "", schedule, rows)
+    if as_json:
+        terminal.json_document(documents)
+    if not schedules:
+        terminal.progress(f"{source} has no schedules")
+
+
+_Found = tuple[str, str, Schedule]
+
+
+def _of_file(source: str, options: dict[str, str]) -> Iterator[_Found]:
+    """The trigger, the leaf's path and the schedule of every schedule in a file."""
+    for name in options:
+        raise typer.BadParameter("a trigger file says this itself", param_hint=f"--{name}")
+    for trigger in load_triggers(Path(source)):
+        for path, leaf in leaves(trigger.when):
+            if isinstance(leaf, ScheduleLeaf):
+                yield trigger.id, path, leaf.schedule
+
+
+def _of_expression(source: str, options: dict[str, str]) -> Iterator[_Found]:
+    try:
+        yield "", "", parse_schedule({"cron": source, **options}, "")
+    except InvalidTrigger as error:
+        is_option = error.path in options
+        raise _wrong(error, f"--{error.path}" if is_option else "FILE|EXPRESSION") from None
+
+
+def _instant_ms(text: str, zone: str | None) -> int:
+    try:
+        return parse_instant(text, "", ZoneInfo(parse_zone(zone, "")) if zone is not None else None)
+    except InvalidTrigger as error:
+        raise _wrong(error, "--from") from None
+
+
+def _wrong(error: InvalidTrigger, hint: str) -> typer.BadParameter:
+    return typer.BadParameter(". ".join(filter(None, (error.problem, error.hint))), param_hint=hint)
+
+
+def _print(place: int, title: str, schedule: Schedule, rows: list[tuple[Instant, int]]) -> None:
+    if place:
+        terminal.line("")
+    terminal.line(f"{title}{in_words(schedule)}")
+    columns = ["local", "UTC", *(["effective"] if schedule.jitter_ms else []), ""]
+    terminal.table(columns, [_row(schedule, *row) for row in rows])
+
+
+def _row(schedule: Schedule, instant: Instant, effective: int) -> list[str]:
+    late = [instant_text(effective)] if schedule.jitter_ms else []
+    reasons = "; ".join(_reason(schedule, each) for each in instant.adjusted)
+    return [local_text(instant.local_ms), instant_text(instant.nominal_ms), *late, f"* {reasons}" if reasons else ""]
+
+
+def _reason(schedule: Schedule, adjustment: Adjustment) -> str:
+    local = local_text(adjustment.from_ms)
+    match adjustment.by:
+        case "gap":
+            return f"{local} does not exist: the clock is put forward (gap: {schedule.gap})"
+        case "calendar":
+            return f"moved from {local}, a date that does not count (on_excluded: {schedule.on_excluded})"
+        case "first" | "second":
+            return f"the {adjustment.by} of two: the clock is put back (fold: {schedule.fold})"
+
+
+def _document(trigger_id: str, leaf: str, schedule: Schedule, instant: Instant, effective: int) -> JsonValue:
+    document: dict[str, Any] = {"trigger": trigger_id, "leaf": leaf} if trigger_id else {}
+    return document | {
+        "schedule": in_words(schedule),
+        "local": local_text(instant.local_ms),
+        "utc": instant_text(instant.nominal_ms),
+        "effective": instant_text(effective),
+        "nominal_ms": instant.nominal_ms,
+        "adjusted": [{"by": each.by, "from": local_text(each.from_ms)} for each in instant.adjusted],
+    }

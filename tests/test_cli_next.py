@@ -1,0 +1,111 @@
+"""``next``: when schedules will be due, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stream_triggers.cli import app
+
+TRIGGERS = """
+- {id: nightly, task: report.make, when: {cron: 30 2 * * *, zone: Europe/Berlin, jitter: 10m}}
+- {id: paid, task: ship, when: {event: order.paid}}
+- {id: poll, task: poll, when: {any: [{event: poll}, {every: 15m}, {at: 2026-03-29T00:20Z}]}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str):
+    return CliRunner(env={"COLUMNS": "400"}).invoke(app, ["next", *arguments], prog_name="stream-triggers")
+
+
+def ok(*arguments: str) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_row_d9_an_expression_shows_its_next_instants_and_marks_the_adjusted_ones():
+    shown = ok("30 2 * * *", "--zone", "Europe/Berlin", "--from", "2026-03-28T00:00", "-n", "3")
+    assert shown.splitlines() == [
+        "cron 30 2 * * * Europe/Berlin",
+        "local             UTC",
+        "2026-03-28T02:30  2026-03-28T01:30Z",
+        "2026-03-29T03:00  2026-03-29T01:00Z  * 2026-03-29T02:30 does not exist: the clock is put forward (gap: shift)",
+        "2026-03-30T02:30  2026-03-30T00:30Z",
+    ]
+
+
+def test_row_d9_both_instants_of_a_local_time_are_marked():
+    shown = ok("30 2 * * *", "--zone", "Europe/Berlin", "--fold", "both", "--from", "2026-10-24T12:00Z", "-n", "2")
+    assert shown.splitlines()[2:] == [
+        "2026-10-25T02:30  2026-10-25T00:30Z  * the first of two: the clock is put back (fold: both)",
+        "2026-10-25T02:30  2026-10-25T01:30Z  * the second of two: the clock is put back (fold: both)",
+    ]
+
+
+def test_row_d9_a_file_shows_all_its_schedules_with_when_they_take_effect():
+    Path("triggers.yaml").write_text(TRIGGERS)
+    shown = ok("triggers.yaml", "--from", "2026-03-29T00:00Z", "-n", "1")
+    assert shown.splitlines() == [
+        "nightly: when: cron 30 2 * * * Europe/Berlin",
+        "local             UTC                effective",
+        "2026-03-29T03:00  2026-03-29T01:00Z  2026-03-29T01:03:39.791Z  "
+        "* 2026-03-29T02:30 does not exist: the clock is put forward (gap: shift)",
+        "",
+        "poll: when.any[1]: every 15m",
+        "local             UTC",
+        "2026-03-29T00:15  2026-03-29T00:15Z",
+        "",
+        "poll: when.any[2]: at 2026-03-29T00:20Z",
+        "local             UTC",
+        "2026-03-29T00:20  2026-03-29T00:20Z",
+    ]
+
+
+def test_row_d9_json_has_every_instant():
+    shown = json.loads(ok("30 2 * * *", "--zone", "Europe/Berlin", "--from", "2026-03-28T12:00Z", "-n", "1", "--json"))
+    assert shown == [
+        {
+            "schedule": "cron 30 2 * * * Europe/Berlin",
+            "local": "2026-03-29T03:00",
+            "utc": "2026-03-29T01:00Z",
+            "effective": "2026-03-29T01:00Z",
+            "nominal_ms": 1774746000000,
+            "adjusted": [{"by": "gap", "from": "2026-03-29T02:30"}],
+        }
+    ]
+
+
+def test_by_default_ten_instants_from_now_on_are_shown():
+    assert len(ok("* * * * *").splitlines()) == 12
+
+
+def test_a_file_without_schedules_says_so():
+    Path("triggers.yaml").write_text("[{id: paid, task: ship, when: {event: order.paid}}]")
+    result = call("triggers.yaml")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "triggers.yaml has no schedules\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["61 * * * *"], 'expected 0 to 59 in the minute field, found "61"'),
+        (["@daily", "--zone", "Mars"], "Invalid value for --zone"),
+        (["@daily", "--gap", "forward"], "Invalid value for '--gap'"),
+        (["@daily", "--from", "2026-03-28T00:00"], "Invalid value for --from"),
+        (["@daily", "-n", "0"], "Invalid value for '-n'"),
+        (["triggers.yaml", "--zone", "UTC"], "Invalid value for --zone: a trigger file says this itself"),
+    ],
+)
+def test_a_wrong_call_ends_with_status_2_and_says_what_is_wrong(arguments, said):
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
