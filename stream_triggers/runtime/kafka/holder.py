@@ -1,6 +1,14 @@
-"""Which member of a group holds a static name, as the group's coordinator says."""
+"""Which member of a group holds a static name, as the group's coordinator says.
+
+Asked by the older of the library's two requests, which it calls deprecated: when the newer one
+(``describe_consumer_groups``) times out, librdkafka 2.12 may end the whole process by an assertion. The older one does
+not tell static names, but a coordinator makes the ids of static members of them.
+"""
 
 from __future__ import annotations
+
+import re
+import warnings
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -10,6 +18,9 @@ from stream_triggers.runtime.kafka.settings import KafkaSettings, client_setting
 
 REQUEST_S = 5.0
 
+_RANDOM = r"-[0-9A-Za-z_-]{22,36}"
+"""What a coordinator puts behind the static name: a UUID in one of its two forms."""
+
 
 def holder_of(settings: KafkaSettings) -> str | None:
     """The id of the member that has ``settings.instance`` in ``settings.group`` now, None if nobody has.
@@ -18,10 +29,16 @@ def holder_of(settings: KafkaSettings) -> str | None:
     """
     admin: AdminClient = new_client(AdminClient, client_settings(settings, "admin"), settings)
     connect(admin)
+    what = f"members of group {settings.group}"
     try:
-        future = admin.describe_consumer_groups([settings.group], request_timeout=REQUEST_S)[settings.group]
-        members = future.result().members
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            groups = admin.list_groups(settings.group, timeout=REQUEST_S)
     except KafkaException as error:
-        raise failure(error_of(error), f"members of group {settings.group}") from error
-    holders = (member.member_id for member in members if member.group_instance_id == settings.instance)
-    return next(holders, None)
+        raise failure(error_of(error), what) from error
+    for group in groups:
+        if group.error is not None:
+            raise failure(group.error, what)
+    of_this_name = re.compile(re.escape(settings.instance or "") + _RANDOM)
+    ids = (member.id or "" for group in groups for member in group.members)
+    return next((each for each in ids if of_this_name.fullmatch(each)), None)
