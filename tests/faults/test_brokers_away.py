@@ -10,7 +10,7 @@ import pytest
 
 from stream_triggers.broker import Broker
 from stream_triggers.client import Client
-from stream_triggers.errors import Unavailable
+from stream_triggers.errors import Unavailable, Unsettled
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.kafka.holder import holder_of
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
@@ -85,6 +85,25 @@ def test_a_member_that_the_library_takes_for_fenced_after_an_absence_of_the_brok
     until(lambda: _holder(settings) is None, "the group has done without it for a session")
     until(lambda: (joined(), parts.times_lost)[1] == 1, "the loss is heard")
     until(joined, "the member owns the partition again")
+    member.close()
+
+
+def test_positions_that_are_sent_while_the_coordinator_is_away_come_to_an_end(own_broker: Broker) -> None:
+    settings = KafkaSettings(
+        own_broker.bootstrap_servers, group="g", transactional_id="g-0", transaction_timeout_ms=1000
+    )
+    log = KafkaLog(settings)
+    log.create_topics([TopicSpec("t", 1, {})])
+    member, parts, producer = log.member(), Parts(), log.producer()
+    member.subscribe(["t"], parts)
+    until(lambda: (member.poll(1, 0.1), parts.owned)[1] == {TopicPartition("t", 0)}, "the member owns the partition")
+    producer.open()
+    producer.begin()
+    own_broker.kill()
+    with pytest.raises(Unsettled, match="sending positions did not end"):
+        producer.send_offsets({TopicPartition("t", 0): 0}, member.membership())
+    own_broker.restart()
+    producer.close()
     member.close()
 
 

@@ -9,11 +9,16 @@ Rules:
 4. A commit, or an abort, that got no answer is sent again by the library, and the first one might arrive during a later
    transaction and end that: this library does not number them. So no other transaction is begun on that producer; the
    one that follows it has a higher epoch, under which brokers refuse what was sent before.
+5. Sending positions may never come back, whatever time it is given: while the group's coordinator is away the library
+   waits for a change of connection that may not come (librdkafka issues 5456 and 5511). So it is done on a thread of
+   its own, which is left behind, with its client, when the time is over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -30,6 +35,9 @@ from stream_triggers.runtime.log import Membership, Outgoing, TopicPartition
 
 ACKNOWLEDGE_S = 2.0
 """How long an abort waits for records on their way."""
+
+LATE_S = 1.0
+"""How much longer than its time a step of the library may take, before it is taken for one that never ends."""
 
 RETRY_PAUSE_S = 0.02
 
@@ -75,8 +83,12 @@ class KafkaProducer:
         if not next_offsets:
             raise Aborted("a transaction without positions would not be fenced")
         positions = [Position(*partition, offset) for partition, offset in next_offsets.items()]
-        send = self._client.send_offsets_to_transaction
-        self._repeat(lambda left_s: send(positions, membership.token, left_s), "sending positions", Aborted)
+        send, what = self._client.send_offsets_to_transaction, "sending positions"
+
+        def step(left_s: float) -> None:
+            _in_time(lambda: send(positions, membership.token, left_s), left_s + LATE_S, what)
+
+        self._repeat(step, what, Aborted)
 
     def commit(self) -> None:
         self._repeat(self._client.commit_transaction, "committing", Unsettled)
@@ -150,3 +162,24 @@ class KafkaProducer:
         if error.code() not in self._reported:
             self._reported.add(error.code())
             logger.info("kafka producer reports: %s", reason(error))
+
+
+def _in_time(step: Callable[[], None], wait_s: float, what: str) -> None:
+    """Take ``step`` on a thread of its own; raises ``Unsettled`` when it has not ended after ``wait_s``."""
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def take() -> None:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - it is raised below, on the thread that asked
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    Thread(target=take, name=what, daemon=True).start()
+    try:
+        error = ended.get(timeout=wait_s)
+    except Empty:
+        raise Unsettled(f"{what} did not end within {wait_s:g} s") from None
+    if error is not None:
+        raise error
