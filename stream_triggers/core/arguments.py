@@ -11,8 +11,9 @@ Rules:
 5. Values are handed on, not copied: nobody may change arguments, nor what a function was given.
 
 A reference starts with a root: ``event``, ``status``, ``result`` or ``exception`` is the message if it is of that kind,
-``message`` the message whatever it is; ``trigger.id`` and ``run.id`` name the cause. Next comes a field of the message,
-then, in fields that hold JSON, a path as in a filter.
+``message`` the message whatever it is, ``schedule`` a nominal instant; ``trigger.id`` and ``run.id`` name the cause.
+Next comes a field of the message, then, in fields that hold JSON, a path as in a filter. Where a run has several
+participants there are more roots: see ``keyed.cast``.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ MESSAGE_FIELDS: Mapping[Kind, Mapping[str, str]] = {
     | {"value": "outcome.value"},
     "exception": {name: name for name in ("task", "id", "invocation_id", "time_ms", "attempt", "arguments")}
     | {name: f"outcome.{name}" for name in ("type", "bases", "message", "final")},
+    "schedule": {name: name for name in ("id", "time_ms")},
 }
 """By kind, the fields of a message that templates can name, each with the attribute that holds it."""
 
@@ -69,14 +71,26 @@ class Reference(msgspec.Struct, frozen=True):
     """One ``${…}`` of a template; ``kinds`` are the kinds of message on which it can resolve, None means always."""
 
     text: str
+    root: str
     field: str
     path: tuple[str, ...]
     kinds: frozenset[Kind] | None
     optional: bool
 
 
+Fields: TypeAlias = Mapping[str, frozenset[Kind] | None]
+"""What can come after a root, each with the kinds of message that have it; "" is nothing at all, the whole message."""
+
+NO_ROOTS: Mapping[str, Fields] = {}
+"""No roots but ``ROOTS``."""
+
+
 class _Constant(NamedTuple):
     value: JsonValue
+
+
+Reader: TypeAlias = Callable[[Reference, str], Template]
+"""Makes the template of one reference; the text is the path of the template it is in."""
 
 
 def escape(value: JsonValue) -> JsonValue:
@@ -92,17 +106,22 @@ def escape(value: JsonValue) -> JsonValue:
             return value
 
 
-def references(template: JsonValue, path: str) -> Iterator[tuple[str, Reference]]:
-    """Every reference in ``template`` with the path of the text it is in; raises ``InvalidTrigger`` on a bad one."""
+def references(
+    template: JsonValue, path: str, roots: Mapping[str, Fields] = NO_ROOTS
+) -> Iterator[tuple[str, Reference]]:
+    """Every reference in ``template`` with the path of the text it is in; raises ``InvalidTrigger`` on a bad one.
+
+    ``roots`` are what a reference can start with beside ``ROOTS``.
+    """
     match template:
         case str():
-            yield from ((path, piece) for piece in _pieces(template, path) if isinstance(piece, Reference))
+            yield from ((path, piece) for piece in _pieces(template, path, roots) if isinstance(piece, Reference))
         case list():
             for index, item in enumerate(template):
-                yield from references(item, f"{path}[{index}]")
+                yield from references(item, f"{path}[{index}]", roots)
         case dict():
             for name, item in template.items():
-                yield from references(item, at(path, name))
+                yield from references(item, at(path, name), roots)
 
 
 def parse_args_from(value: JsonValue, path: str) -> dict[str, str]:
@@ -116,9 +135,14 @@ def parse_args_from(value: JsonValue, path: str) -> dict[str, str]:
     return fields
 
 
-def compile_template(template: JsonValue, path: str) -> Template:
-    """Compile the ``template`` that is at ``path``, with which its errors start."""
-    compiled = _compile(template, path)
+def compile_template(
+    template: JsonValue, path: str, roots: Mapping[str, Fields] = NO_ROOTS, reader: Reader | None = None
+) -> Template:
+    """Compile the ``template`` that is at ``path``, with which its errors start.
+
+    ``reader`` makes what reads a reference from something else than one message.
+    """
+    compiled = _compile(template, path, roots, reader or _reader)
     if isinstance(compiled, _Constant):
         value = compiled.value
         return lambda message, kind, trigger_id, run_id: value
@@ -132,7 +156,7 @@ def compile_arguments(
     template = compile_template(dict(args), "args")
     if not args_from:
         return template
-    sources = {kind: _source(name, f"args_from.{kind}", functions) for kind, name in args_from.items()}
+    sources = {kind: compile_source(name, f"args_from.{kind}", functions) for kind, name in args_from.items()}
     fallback = sources.get(ANY_KIND)
 
     def arguments(message: Message, kind: Kind, trigger_id: str, run_id: str) -> dict[str, JsonValue]:
@@ -142,6 +166,28 @@ def compile_arguments(
         return {**source(message), **template(message, kind, trigger_id, run_id)}
 
     return arguments
+
+
+def compile_source(name: str, path: str, functions: Functions) -> Callable[[Any], dict[str, JsonValue]]:
+    """The function ``name`` of the trigger's author, held to what it promises; it raises ``EvaluationFailed``."""
+    function = functions(name)
+
+    def source(message: Any) -> dict[str, JsonValue]:
+        try:
+            result = function(message)
+        except Exception as error:
+            # Formatted by the interpreter, which stands an exception whose own text cannot be made.
+            text = "".join(traceback.format_exception_only(error)).strip()
+            raise EvaluationFailed(f"{path}: {name} raised {excerpt(text, RAISED_CHARS_MAX)}") from error
+        if not isinstance(result, dict):
+            raise EvaluationFailed(str(expected(f"an object from {name}", result, path)))
+        problem = json_problem(result, "")
+        if problem is not None:
+            place, reason = problem
+            raise EvaluationFailed(f"{path}: {name} returned {place or 'an object'}: {reason}")
+        return result
+
+    return source
 
 
 def compile_key(template: str) -> KeyFunction:
@@ -159,7 +205,7 @@ def compile_key(template: str) -> KeyFunction:
     return key
 
 
-def _pieces(text: str, path: str) -> tuple[str | Reference, ...]:
+def _pieces(text: str, path: str, roots: Mapping[str, Fields] = NO_ROOTS) -> tuple[str | Reference, ...]:
     """Cut ``text`` into literal text, unescaped, and references."""
     pieces: list[str | Reference] = []
     literal, position = "", 0
@@ -176,7 +222,7 @@ def _pieces(text: str, path: str) -> tuple[str | Reference, ...]:
             )
         if literal:
             pieces.append(literal)
-        pieces.append(_reference(text[position:end], path))
+        pieces.append(_reference(text[position:end], path, roots))
         literal, position = "", end + 1
     literal += text[position:]
     if literal or not pieces:
@@ -184,23 +230,30 @@ def _pieces(text: str, path: str) -> tuple[str | Reference, ...]:
     return tuple(pieces)
 
 
-def _reference(written: str, path: str) -> Reference:
+def _reference(written: str, path: str, roots: Mapping[str, Fields]) -> Reference:
     """Read what stands between the braces; refuses what no message of any kind has."""
     text = written.removesuffix("?")
-    root, *names = parse_path(text, path) if text.partition(".")[0] in ROOTS else (text,)
-    if root not in ROOTS:
-        hint = suggestion(root.partition(".")[0], ROOTS)
-        raise InvalidTrigger(
-            path, f"expected a reference to one of {', '.join(ROOTS)}, found ${{{written}}}", hint=hint
-        )
-    known = _fields_of(root)
+    known_roots = (*ROOTS, *roots)
+    root, *names = parse_path(text, path) if _starts_known(text, known_roots) else (text,)
+    if names and f"{root}.{names[0]}" in roots:
+        root = f"{root}.{names.pop(0)}"
+    if root not in known_roots:
+        hint = suggestion(root.partition(".")[0], known_roots)
+        problem = f"expected a reference to one of {', '.join(known_roots)}, found ${{{written}}}"
+        raise InvalidTrigger(path, problem, hint=hint)
+    known = roots[root] if root in roots else _fields_of(root)
     field, steps = names[0] if names else "", tuple(names[1:])
     if field not in known:
-        problem = f"expected a field of {root}, one of {', '.join(known)}, found ${{{written}}}"
+        problem = f"expected a field of {root}, one of {', '.join(filter(None, known))}, found ${{{written}}}"
         raise InvalidTrigger(path, problem, hint=suggestion(field, known))
     if steps and field not in _JSON_FIELDS:
         raise InvalidTrigger(path, f"expected nothing below {root}.{field}, found ${{{written}}}")
-    return Reference(text=text, field=field, path=steps, kinds=known[field], optional=written.endswith("?"))
+    return Reference(text, root, field, steps, known[field], optional=written.endswith("?"))
+
+
+def _starts_known(text: str, roots: tuple[str, ...]) -> bool:
+    first, _, rest = text.partition(".")
+    return first in roots or f"{first}.{rest.partition('.')[0]}" in roots
 
 
 def _fields_of(root: str) -> Mapping[str, frozenset[Kind] | None]:
@@ -214,24 +267,26 @@ def _fields_of(root: str) -> Mapping[str, frozenset[Kind] | None]:
     return {field: frozenset(members) for field, members in kinds.items()}
 
 
-def _compile(template: JsonValue, path: str) -> _Constant | Template:
+def _compile(template: JsonValue, path: str, roots: Mapping[str, Fields], reader: Reader) -> _Constant | Template:
     match template:
         case str():
-            return _compile_text(template, path)
+            return _compile_text(template, path, roots, reader)
         case list():
-            return _compile_list([_compile(item, f"{path}[{index}]") for index, item in enumerate(template)])
+            items = enumerate(template)
+            return _compile_list([_compile(item, f"{path}[{index}]", roots, reader) for index, item in items])
         case dict():
             # In order of names, so that equal triggers write equal bytes however their files were ordered.
-            return _compile_object({name: _compile(template[name], at(path, name)) for name in sorted(template)})
+            names = sorted(template)
+            return _compile_object({name: _compile(template[name], at(path, name), roots, reader) for name in names})
         case _:
             return _Constant(template)
 
 
-def _compile_text(text: str, path: str) -> _Constant | Template:
-    pieces = _pieces(text, path)
+def _compile_text(text: str, path: str, roots: Mapping[str, Fields], reader: Reader) -> _Constant | Template:
+    pieces = _pieces(text, path, roots)
     if len(pieces) == 1:
-        return _Constant(pieces[0]) if isinstance(pieces[0], str) else _reader(pieces[0], path)
-    parts = tuple(piece if isinstance(piece, str) else _reader(piece, path) for piece in pieces)
+        return _Constant(pieces[0]) if isinstance(pieces[0], str) else reader(pieces[0], path)
+    parts = tuple(piece if isinstance(piece, str) else reader(piece, path) for piece in pieces)
 
     def text_of(message: Message, kind: Kind, trigger_id: str, run_id: str) -> str:
         return "".join(
@@ -306,25 +361,3 @@ def _reader(reference: Reference, path: str) -> Template:
 def _getter(attribute: str) -> Callable[[Message], JsonValue]:
     get: Callable[[Any], Any] = attrgetter(attribute)
     return (lambda message: list(get(message))) if attribute == "outcome.bases" else get
-
-
-def _source(name: str, path: str, functions: Functions) -> Callable[[Message], dict[str, JsonValue]]:
-    """The function ``name`` of the trigger's author, held to what it promises."""
-    function = functions(name)
-
-    def source(message: Message) -> dict[str, JsonValue]:
-        try:
-            result = function(message)
-        except Exception as error:
-            # Formatted by the interpreter, which stands an exception whose own text cannot be made.
-            text = "".join(traceback.format_exception_only(error)).strip()
-            raise EvaluationFailed(f"{path}: {name} raised {excerpt(text, RAISED_CHARS_MAX)}") from error
-        if not isinstance(result, dict):
-            raise EvaluationFailed(str(expected(f"an object from {name}", result, path)))
-        problem = json_problem(result, "")
-        if problem is not None:
-            place, reason = problem
-            raise EvaluationFailed(f"{path}: {name} returned {place or 'an object'}: {reason}")
-        return result
-
-    return source

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 from stream_triggers.core.arguments import ANY_KIND, escape
-from stream_triggers.core.condition import Attempts, Condition, condition_json
+from stream_triggers.core.condition import Attempts, Condition, Select, condition_json
 from stream_triggers.core.fields import at, expected
 from stream_triggers.core.filter import FUNCTION_NAME
 from stream_triggers.core.message import JsonValue, Kind
@@ -54,6 +54,15 @@ class ScheduleOptions(TypedDict, total=False):
     on_excluded: str
 
 
+class Pick(TypedDict, total=False):
+    """What else a leaf may say: a ``name`` for references, its own ``key``, and which occurrences take part."""
+
+    name: str
+    key: str
+    select: Select
+    reuse: bool
+
+
 _LOGIC = {"and": "all", "or": "any"}
 
 
@@ -63,6 +72,7 @@ class TriggerBuilder:
     def __init__(self) -> None:
         self._conditions: list[JsonValue] = []
         self._word = "all"
+        self._window: dict[str, JsonValue] = {}
         self._args: dict[str, JsonValue] = {}
         self._args_from: dict[str, str] = {}
         self._rest: dict[str, JsonValue] = {}
@@ -81,26 +91,33 @@ class TriggerBuilder:
         """Fire once, at an ``instant`` such as "2026-03-01T08:00Z", or at such a local time of ``zone``."""
         return self._on({"at": instant, **_given(zone=zone), **options})
 
-    def on_event(self, code: str, payload_filter: FilterSpec | None = None) -> Self:
+    def on_event(self, code: str, payload_filter: FilterSpec | None = None, **pick: Unpack[Pick]) -> Self:
         """Fire on events with this ``code`` whose payload the filter accepts."""
-        return self._on({"event": code, **_filters(filter=payload_filter)})
+        return self._on({"event": code, **_filters(filter=payload_filter), **_picked(pick)})
 
     def on_status(
-        self, task: Task, statuses: str | Iterable[str] = "success", call_arguments: FilterSpec | None = None
+        self,
+        task: Task,
+        statuses: str | Iterable[str] = "success",
+        call_arguments: FilterSpec | None = None,
+        **pick: Unpack[Pick],
     ) -> Self:
         """Fire when an invocation of ``task`` comes to one of ``statuses``; ``call_arguments`` are a filter."""
         listed = statuses if isinstance(statuses, str) else list(statuses)
-        return self._on({"status": _task(task), "is": listed, **_filters(arguments=call_arguments)})
+        return self._on({"status": _task(task), "is": listed, **_filters(arguments=call_arguments), **_picked(pick)})
 
-    def on_any_result(self, task: Task, call_arguments: FilterSpec | None = None) -> Self:
+    def on_any_result(self, task: Task, call_arguments: FilterSpec | None = None, **pick: Unpack[Pick]) -> Self:
         """Fire when ``task`` returned, whatever it returned; not when it raised."""
-        return self._on({"result": _task(task), **_filters(arguments=call_arguments)})
+        return self._on({"result": _task(task), **_filters(arguments=call_arguments), **_picked(pick)})
 
-    def on_result(self, task: Task, filter_result: JsonValue, call_arguments: FilterSpec | None = None) -> Self:
+    def on_result(
+        self, task: Task, filter_result: JsonValue, call_arguments: FilterSpec | None = None, **pick: Unpack[Pick]
+    ) -> Self:
         """Fire when ``task`` returned what ``filter_result`` accepts, or what equals it when it is no filter."""
         is_filter = isinstance(filter_result, Mapping) or callable(filter_result)
         spec = filter_result if is_filter else {"$": filter_result}
-        return self._on({"result": _task(task), **_filters(filter=spec, arguments=call_arguments)})
+        filters = _filters(filter=spec, arguments=call_arguments)
+        return self._on({"result": _task(task), **filters, **_picked(pick)})
 
     def on_exception(
         self,
@@ -110,6 +127,7 @@ class TriggerBuilder:
         *,
         exception_filter: FilterSpec | None = None,
         attempts: Attempts = "final",
+        **pick: Unpack[Pick],
     ) -> Self:
         """Fire when ``task`` raised one of ``exception_types``, or a class derived from one; None means any.
 
@@ -117,11 +135,19 @@ class TriggerBuilder:
         """
         types = exception_types if isinstance(exception_types, str) else list(exception_types or ())
         filters = _filters(filter=exception_filter, arguments=call_arguments)
-        return self._on({"exception": _task(task), "types": types, "attempts": attempts, **filters})
+        return self._on({"exception": _task(task), "types": types, "attempts": attempts, **filters, **_picked(pick)})
 
-    def add_condition(self, condition: Condition) -> Self:
-        """Fire on ``condition``, which was read from its JSON form."""
-        return self._on(condition_json(condition))
+    def add_condition(self, condition: Condition | Mapping[str, JsonValue]) -> Self:
+        """Fire on ``condition``, in its JSON form or read from it."""
+        return self._on(dict(condition) if isinstance(condition, Mapping) else condition_json(condition))
+
+    @property
+    def condition(self) -> JsonValue:
+        """What has been collected, joined, in its JSON form; raises ``InvalidTrigger`` where there is nothing."""
+        if not self._conditions:
+            hint = "call on_event or another on_…"
+            raise InvalidTrigger("when", "expected at least one condition, found none", hint=hint)
+        return {self._word: self._conditions, **self._window}
 
     def with_logic(self, logic: str) -> Self:
         """Join the conditions by "and" or by "or"."""
@@ -129,6 +155,11 @@ class TriggerBuilder:
         if word is None:
             raise expected('"and" or "or"', logic, "logic")
         self._word = word
+        return self
+
+    def with_within(self, window: str) -> Self:
+        """Join the conditions only where all of it happens within ``window``, such as "2h"."""
+        self._window = {"within": window}
         return self
 
     def with_args(self, template: Mapping[str, JsonValue]) -> Self:
@@ -169,8 +200,33 @@ class TriggerBuilder:
         return self._from_function(ANY_KIND, source)
 
     def with_key(self, template: str) -> Self:
-        """Give each run this key: invocations of one key keep their order."""
+        """Give each run this key: invocations of one key keep their order, and what a trigger remembers is by key."""
         return self._with("key", template)
+
+    def with_ttl(self, duration: str) -> Self:
+        """Keep what no window bounds no longer than this."""
+        return self._with("ttl", duration)
+
+    def with_grace(self, duration: str) -> Self:
+        """Wait so much longer for what comes late."""
+        return self._with("grace", duration)
+
+    def with_reset(self, *resets: TriggerBuilder | Literal["fire"]) -> Self:
+        """Forget everything of a key when one of these happens; "fire" is a run of the trigger."""
+        return self._with("reset", [reset if isinstance(reset, str) else _only(reset) for reset in resets])
+
+    def with_on_timeout(self, task: Task, args: Mapping[str, JsonValue] | None = None) -> Self:
+        """Run ``task`` when a match that has begun was not completed in its window."""
+        return self._with("on_timeout", {"task": _task(task), "args": dict(args or {})})
+
+    def with_state(self, policy: Literal["keep", "reset"]) -> Self:
+        """Say what a new version does with what the one before has kept."""
+        return self._with("state", policy)
+
+    def with_flow(self, **settings: JsonValue) -> Self:
+        """Set flow control, in the words of a trigger file: ``with_flow(cooldown={"for": "1d"})``."""
+        self._rest.update(settings)
+        return self
 
     def with_epoch(self, epoch: int) -> Self:
         """Let what has fired under a smaller epoch fire again."""
@@ -182,15 +238,11 @@ class TriggerBuilder:
 
     def build(self, id: str, task: Task) -> Trigger:  # noqa: A002 - the word of the trigger file
         """Make the trigger; raises ``InvalidTrigger`` when any part of it is wrong."""
-        if not self._conditions:
-            raise InvalidTrigger(
-                "when", "expected at least one condition, found none", hint="call on_event or another on_…"
-            )
         trigger = {
             "id": id,
             "task": _task(task),
             **self._rest,
-            "when": {self._word: self._conditions},
+            "when": self.condition,
             "args": self._args,
             "args_from": self._args_from,
         }
@@ -236,26 +288,31 @@ def on_at(instant: str, zone: str | None = None, **options: Unpack[ScheduleOptio
     return TriggerBuilder().on_at(instant, zone, **options)
 
 
-def on_event(code: str, payload_filter: FilterSpec | None = None) -> TriggerBuilder:
+def on_event(code: str, payload_filter: FilterSpec | None = None, **pick: Unpack[Pick]) -> TriggerBuilder:
     """Start a builder with an event."""
-    return TriggerBuilder().on_event(code, payload_filter)
+    return TriggerBuilder().on_event(code, payload_filter, **pick)
 
 
 def on_status(
-    task: Task, statuses: str | Iterable[str] = "success", call_arguments: FilterSpec | None = None
+    task: Task,
+    statuses: str | Iterable[str] = "success",
+    call_arguments: FilterSpec | None = None,
+    **pick: Unpack[Pick],
 ) -> TriggerBuilder:
     """Start a builder with a task status."""
-    return TriggerBuilder().on_status(task, statuses, call_arguments)
+    return TriggerBuilder().on_status(task, statuses, call_arguments, **pick)
 
 
-def on_any_result(task: Task, call_arguments: FilterSpec | None = None) -> TriggerBuilder:
+def on_any_result(task: Task, call_arguments: FilterSpec | None = None, **pick: Unpack[Pick]) -> TriggerBuilder:
     """Start a builder with a successful result, whatever it is."""
-    return TriggerBuilder().on_any_result(task, call_arguments)
+    return TriggerBuilder().on_any_result(task, call_arguments, **pick)
 
 
-def on_result(task: Task, filter_result: JsonValue, call_arguments: FilterSpec | None = None) -> TriggerBuilder:
+def on_result(
+    task: Task, filter_result: JsonValue, call_arguments: FilterSpec | None = None, **pick: Unpack[Pick]
+) -> TriggerBuilder:
     """Start a builder with a successful result that a filter accepts."""
-    return TriggerBuilder().on_result(task, filter_result, call_arguments)
+    return TriggerBuilder().on_result(task, filter_result, call_arguments, **pick)
 
 
 def on_exception(
@@ -265,16 +322,29 @@ def on_exception(
     *,
     exception_filter: FilterSpec | None = None,
     attempts: Attempts = "final",
+    **pick: Unpack[Pick],
 ) -> TriggerBuilder:
     """Start a builder with an exception."""
     return TriggerBuilder().on_exception(
-        task, exception_types, call_arguments, exception_filter=exception_filter, attempts=attempts
+        task, exception_types, call_arguments, exception_filter=exception_filter, attempts=attempts, **pick
     )
 
 
 def _given(**values: str | None) -> dict[str, JsonValue]:
     """The fields that were given."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _picked(pick: Pick) -> dict[str, JsonValue]:
+    """The fields of a leaf that say how it is picked."""
+    return {"as" if name == "name" else name: value for name, value in pick.items()}
+
+
+def _only(reset: TriggerBuilder) -> JsonValue:
+    """The one condition of a builder; the JSON form of several is left for the reader to refuse."""
+    joined = reset.condition
+    (listed,) = joined.values()
+    return listed[0] if len(listed) == 1 else joined
 
 
 def _filters(**specs: FilterSpec | None) -> dict[str, JsonValue]:

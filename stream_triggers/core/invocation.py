@@ -20,11 +20,45 @@ from stream_triggers.core.message import JsonValue, Kind, Participant
 RUN_ID_BYTES = 16
 """Size of a run id before hexadecimal: at 10^12 runs the chance of any two meeting is below 10^-14."""
 
-Reason: TypeAlias = Literal["duplicate", "filter_failed", "arguments_failed", "definitions_changed"]
+Reason: TypeAlias = Literal[
+    "duplicate",
+    "filter_failed",
+    "arguments_failed",
+    "definitions_changed",
+    "no_key",
+    "trigger_deleted",
+    "trigger_unusable",
+    "late",
+    "partial_expired",
+    "superseded",
+    "vetoed",
+    "reset",
+    "hot_key",
+    "leaf_gone",
+    "skipped",
+    "too_deep",
+    "over_budget",
+    "rate_limited",
+    "debounced",
+    "cooling_down",
+    "expired",
+    "tripped",
+    "overlapping",
+    "paused",
+    "queue_full",
+    "empty_list",
+]
 """Why a match did not fire: a closed set, each also a metric label.
 
+``no_key``: the message has nothing at the place of the trigger's key. ``trigger_deleted`` and ``trigger_unusable``:
+there was no such trigger any more when the keyed stage came to the match, or the worker there cannot run it.
 ``definitions_changed`` instead notes that from this position on the definitions before the offset in ``detail`` are in
 force.
+
+Of what the keyed stage keeps: ``late`` came after its window, ``partial_expired`` waited in vain for the rest, another
+took the place of what is ``superseded``, ``vetoed`` says that something happened that should not have, ``reset`` that
+all was forgotten, ``hot_key`` that there was too much of it, ``leaf_gone`` that a new version of the trigger has no use
+for it, ``skipped`` that instants were not caught up on. From ``too_deep`` on the words are those of flow control.
 """
 
 
@@ -90,11 +124,16 @@ class RunIds:
         digest.update(_field(f"{kind}/{message_id}"))
         return digest.digest()
 
-    def of(self, participants: Iterable[tuple[Kind, str]]) -> bytes:
-        """The run id, as raw bytes, of a run caused by several ``(kind, id)`` participants, in any order."""
+    def of(self, participants: Iterable[tuple[Kind, str]], purpose: str = "") -> bytes:
+        """The run id, as raw bytes, of a run caused by several ``(kind, id)`` participants, in any order.
+
+        ``purpose`` tells a run from another of the same participants.
+        """
         digest = self._identity.copy()
-        for name in sorted({f"{kind}/{message_id}" for kind, message_id in participants}):
-            digest.update(_field(name))
+        names = [_field(name) for name in sorted({f"{kind}/{message_id}" for kind, message_id in participants})]
+        if purpose:
+            names.append(_field("purpose/" + purpose))
+        digest.update(b"".join(names))
         return digest.digest()
 
 

@@ -18,7 +18,10 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """A leaf accepted a message, written to the keyed stage with the ``fields`` its trigger needs."""
+    """A leaf accepted a message, written to the keyed stage with the ``fields`` its trigger needs.
+
+    ``leaves`` are the ids of all leaves that accepted it; the participant names the first of them by its path.
+    """
 
     trigger_id: str
     trigger_version: str
@@ -28,6 +31,7 @@ class Fact(msgspec.Struct, frozen=True):
     traceparent: str | None = None
     root: str | None = None
     depth: int = 0
+    leaves: tuple[str, ...] = ()
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -38,11 +42,16 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Activation(msgspec.Struct, frozen=True):
-    """A definition takes effect at this position; an empty ``trigger_version`` means that the trigger is deleted."""
+    """A definition takes effect at this position; an empty ``trigger_version`` means that the trigger is deleted.
+
+    ``definition`` is its canonical JSON form, so that the facts behind it need nothing else to be evaluated.
+    """
 
     trigger_id: str
     trigger_version: str
     definition_offset: int
+    definition: bytes = b""
+    wall_ms: int = 0
 
 
 class Header(msgspec.Struct, frozen=True):

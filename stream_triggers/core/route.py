@@ -4,6 +4,7 @@ Rules:
 1. Three steps, each cheaper than the next is selective: the routing part of a leaf (event code; task and status;
    task), then one literal equality of its filter, then the rest of the filter.
 2. One message makes at most one match per trigger: the first of its leaves that accepts, in the trigger's own order.
+   Of a keyed trigger it has the ids of all that accept.
 3. A leaf that cannot be evaluated is a failure of its trigger, unless another leaf of it accepts the message.
 4. Order is by trigger id, so the same definitions give the same output whatever order they were applied in.
 
@@ -34,8 +35,9 @@ from stream_triggers.core.condition import (
 )
 from stream_triggers.core.filter import MISSING, Filter, Functions, Path, equalities, get_path, index_key
 from stream_triggers.core.invocation import RunIds
-from stream_triggers.core.message import Event, JsonValue, Message, TaskResult, TaskStatus, kind_of
-from stream_triggers.core.trigger import Trigger, version
+from stream_triggers.core.keyed.plan import KeyedPlan
+from stream_triggers.core.message import Event, JsonValue, Kind, Message, TaskResult, TaskStatus, kind_of
+from stream_triggers.core.trigger import Trigger, needs_state, version
 from stream_triggers.errors import EvaluationFailed
 
 Route: TypeAlias = tuple[str, ...]
@@ -52,10 +54,14 @@ class Plan:
     key: KeyFunction | None
     arguments: ArgumentsFunction
     leaves: tuple[tuple[str, Leaf, Callable[[Message], bool] | None], ...]
+    keyed: KeyedPlan | None = None
+    """What the keyed stage does with it, if it needs memory or time; then nothing fires directly."""
 
 
 def plan(trigger: Trigger, functions: Functions) -> Plan:
     """Compile ``trigger``; raises ``InvalidTrigger`` when ``functions`` does not know a callable it names."""
+    if needs_state(trigger):
+        return _keyed_plan(trigger, functions)
     return Plan(
         trigger=trigger,
         version=version(trigger),
@@ -66,11 +72,30 @@ def plan(trigger: Trigger, functions: Functions) -> Plan:
     )
 
 
+def _keyed_plan(trigger: Trigger, functions: Functions) -> Plan:
+    keyed = KeyedPlan(trigger, functions)
+    happening = [place for place in keyed.places if not isinstance(place.pick.leaf, ScheduleLeaf)]
+    return Plan(
+        trigger=trigger,
+        version=keyed.version,
+        run_ids=RunIds(trigger.id, trigger.epoch),
+        key=None,
+        arguments=_no_arguments,
+        leaves=tuple((place.id, place.pick.leaf, compile_leaf(place.pick.leaf, functions)) for place in happening),
+        keyed=keyed,
+    )
+
+
+def _no_arguments(_message: Message, _kind: Kind, trigger_id: str, _run_id: str) -> dict[str, JsonValue]:
+    raise AssertionError(f"{trigger_id} fires in the keyed stage")
+
+
 class Match(NamedTuple):
-    """A leaf of a trigger accepted the message."""
+    """A leaf of a trigger accepted the message; of a keyed trigger ``more`` did, too, and all have ids for names."""
 
     plan: Plan
     leaf: str
+    more: tuple[str, ...] = ()
 
 
 class MatchFailure(NamedTuple):
@@ -233,6 +258,8 @@ def _judge(candidates: Sequence[_Entry], message: Message) -> tuple[Sequence[Mat
     decided: Plan | None = None
     for entry in candidates:
         if entry.plan is decided:
+            if entry.plan.keyed is not None and _judge_one(entry, message)[0]:
+                matches[-1] = matches[-1]._replace(more=(*matches[-1].more, entry.leaf))
             continue
         found, failed = _judge_one(entry, message)
         if found:

@@ -38,7 +38,8 @@ def key_and_arguments(
 
 def depth_after(message: Message) -> int:
     """The depth of what ``message`` triggers."""
-    return min(message.depth + 1, DEPTH_MAX)
+    depth = message.depth
+    return depth + 1 if depth < DEPTH_MAX else DEPTH_MAX
 
 
 def invoke(owner: Plan, message: Message, bytes_max: int) -> Invocation:

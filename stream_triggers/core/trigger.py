@@ -7,31 +7,46 @@ Rules:
 3. Templates are kept as they were written and compiled when the trigger is made ready to run.
 4. What can never work is refused here: a reference or a function for a kind of message that no leaf accepts, a key
    that needs the run, which the key comes before.
+5. A trigger of plain leaves, or an ``any`` of them, that says nothing of memory, time or flow control fires with the
+   message; every other needs the keyed stage.
+
+    key: ${event.payload.order_id}                  # one memory for each value; a leaf can have a key of its own
+    ttl: 7d                                         # how long anything is kept that no window bounds
+    grace: 5s                                       # how much longer to wait for what comes late
+    reset: [fire, {event: day.closed}, {cron: "@daily"}]
+    on_timeout: {task: orders.remind, args: {order: "${paid.payload.id}"}}
+    state: reset                                    # a new version forgets; keep keeps what it can
+    rate_limit, debounce, ...                       # see core.keyed.flow
 """
 
 from __future__ import annotations
 
 import re
 from hashlib import blake2b
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import orjson
 
-from stream_triggers.core.arguments import ANY_KIND, Reference, parse_args_from, references
+from stream_triggers.core.arguments import ROOTS, parse_args_from
 from stream_triggers.core.condition import (
-    AllOf,
     AnyOf,
     Condition,
+    Leaf,
+    Pick,
     ScheduleLeaf,
+    check_placement,
     condition_json,
-    leaf_kind,
-    leaves,
     nodes,
     parse_condition,
     parse_task,
 )
+from stream_triggers.core.duration import duration_text, parse_duration
 from stream_triggers.core.fields import at, expected, json_problem, object_at, only, required
-from stream_triggers.core.message import JsonValue, Kind
+from stream_triggers.core.keyed.flow.notation import FLOW_FIELDS, flow_json, parse_flow
+from stream_triggers.core.keyed.flow.settings import FREE, Flow
+from stream_triggers.core.message import JsonValue
+from stream_triggers.core.reference import check_functions, check_references
 from stream_triggers.errors import InvalidTrigger
 
 VERSION_BYTES = 8
@@ -40,16 +55,37 @@ VERSION_BYTES = 8
 EPOCH_MAX = 2**31 - 1
 """Largest epoch: what the schemas hold."""
 
-FIELDS = ("id", "description", "task", "epoch", "key", "when", "args", "args_from")
+TTL_MS = 7 * 86_400_000
+"""How long anything is kept that no window bounds, unless the trigger says otherwise: a week."""
+
+FIRE = "fire"
+"""Among what resets a trigger: its own firing."""
+
+FIELDS = (
+    *("id", "description", "task", "epoch", "key", "when", "args", "args_from"),
+    *("ttl", "grace", "reset", "on_timeout", "state", *FLOW_FIELDS),
+)
 """The fields of a trigger's JSON form, in the order in which people write them."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
+StatePolicy: TypeAlias = Literal["keep", "reset"]
+"""What a new version of a trigger does with what the one before has kept."""
+
+
+class Timeout(msgspec.Struct, frozen=True):
+    """The task to run, with arguments of a template, when a match that has begun was not completed in its window."""
+
+    task: str
+    args: dict[str, JsonValue] = {}
+
+
 class Trigger(msgspec.Struct, frozen=True):
     """A rule; ``key`` and ``args`` are templates, ``args_from`` names functions by kind of message.
 
-    Raising ``epoch`` gives every run a new identity: what has fired may fire again.
+    Raising ``epoch`` gives every run a new identity: what has fired may fire again. ``reset`` has leaves and schedules
+    that make a key forget everything, and ``FIRE``.
     """
 
     id: str
@@ -60,6 +96,12 @@ class Trigger(msgspec.Struct, frozen=True):
     args: dict[str, JsonValue] = {}
     args_from: dict[str, str] = {}
     description: str = ""
+    ttl_ms: int = TTL_MS
+    grace_ms: int = 0
+    reset: tuple[Condition | Literal["fire"], ...] = ()
+    on_timeout: Timeout | None = None
+    state: StatePolicy = "keep"
+    flow: Flow = FREE
 
 
 def parse_trigger(value: JsonValue, path: str = "") -> Trigger:
@@ -80,9 +122,16 @@ def parse_trigger(value: JsonValue, path: str = "") -> Trigger:
         args=object_at(fields.get("args", {}), at(path, "args"), "an object of arguments by name"),
         args_from=parse_args_from(fields.get("args_from", {}), at(path, "args_from")),
         description=_description(fields.get("description", ""), at(path, "description")),
+        ttl_ms=parse_duration(fields["ttl"], at(path, "ttl")) if "ttl" in fields else TTL_MS,
+        grace_ms=parse_duration(fields["grace"], at(path, "grace")) if fields.get("grace", "0s") != "0s" else 0,
+        reset=_reset(fields.get("reset", []), at(path, "reset")),
+        on_timeout=_on_timeout(fields["on_timeout"], at(path, "on_timeout")) if "on_timeout" in fields else None,
+        state=_state(fields.get("state", "keep"), at(path, "state")),
+        flow=parse_flow(fields, path),
     )
-    _check_references(trigger, path)
-    _check_functions(trigger, path)
+    check_placement(trigger.when, at(path, "when"), (*ROOTS, "all", "each"))
+    check_references(trigger, path)
+    check_functions(trigger.args_from, trigger.when, at(path, "args_from"))
     return trigger
 
 
@@ -97,6 +146,12 @@ def trigger_json(trigger: Trigger) -> dict[str, JsonValue]:
         "when": condition_json(trigger.when),
         "args": trigger.args or None,
         "args_from": trigger.args_from or None,
+        "ttl": duration_text(trigger.ttl_ms) if trigger.ttl_ms != TTL_MS else None,
+        "grace": duration_text(trigger.grace_ms) if trigger.grace_ms else None,
+        "reset": [each if isinstance(each, str) else condition_json(each) for each in trigger.reset] or None,
+        "on_timeout": _timeout_json(trigger.on_timeout),
+        "state": trigger.state if trigger.state != "keep" else None,
+        **flow_json(trigger.flow),
     }
     return {name: value for name, value in everything.items() if value is not None}
 
@@ -111,18 +166,25 @@ def version(trigger: Trigger) -> str:
     return blake2b(canonical(trigger), digest_size=VERSION_BYTES, person=b"trigger-form-v1").hexdigest()
 
 
+def needs_state(trigger: Trigger) -> bool:
+    """Whether a trigger needs the keyed stage: memory, time or flow control."""
+    if trigger.reset or trigger.on_timeout is not None or trigger.flow != FREE:
+        return True
+    return any(isinstance(node, ScheduleLeaf) or not isinstance(node, AnyOf | Leaf) for _, node in nodes(trigger.when))
+
+
 def require_supported(trigger: Trigger) -> None:
-    """Refuse what is well formed but needs a keyed stage with memory and timers, which this engine does not have."""
-    source = f"trigger {trigger.id}"
-    for path, node in nodes(trigger.when):
-        if isinstance(node, AllOf):
-            hint = 'join the conditions with any (in the builder: with_logic("or")), or make a trigger of each'
-            raise InvalidTrigger(
-                path, "conditions joined by all are not supported by this engine", hint=hint, source=source
-            )
-        if isinstance(node, ScheduleLeaf):
-            hint = "have a scheduler emit an event, and fire on that"
-            raise InvalidTrigger(path, "schedules are not supported by this engine", hint=hint, source=source)
+    """Refuse what is well formed but rests on news of the invocations a trigger made, which no stage takes in."""
+    flow, source = trigger.flow, f"trigger {trigger.id}"
+    breaker = flow.circuit_breaker
+    needs = {
+        "overlap": flow.overlap.policy != "allow",
+        "circuit_breaker.failures": breaker is not None and breaker.failures is not None,
+        "expires": flow.expires_ms is not None,
+    }
+    for path, is_needed in needs.items():
+        if is_needed:
+            raise InvalidTrigger(path, "not supported by this engine: it does not follow its invocations", source=source)
 
 
 def _id(value: JsonValue, path: str) -> str:
@@ -149,44 +211,36 @@ def _description(value: JsonValue, path: str) -> str:
     return value
 
 
-def _check_references(trigger: Trigger, path: str) -> None:
-    kinds = {leaf_kind(leaf) for _, leaf in leaves(trigger.when)}
-    for where, reference in references(trigger.args, at(path, "args")):
-        _check_reference(reference, kinds, where)
-    for where, reference in references(trigger.key, at(path, "key")):
-        _check_reference(reference, kinds, where)
-        if reference.text == "run.id":
-            raise InvalidTrigger(where, "expected a key that is known before the run, found ${run.id}")
+def _reset(value: JsonValue, path: str) -> tuple[Any, ...]:
+    listed = value if isinstance(value, list) else [value]
+    found: list[Any] = []
+    for index, item in enumerate(listed):
+        where = f"{path}[{index}]"
+        reset = FIRE if item == FIRE else parse_condition(item, where)
+        if reset != FIRE and not isinstance(reset, Leaf | Pick):
+            raise InvalidTrigger(where, f"expected {FIRE}, a leaf or a schedule", hint="list several under reset")
+        if isinstance(reset, Pick) and (reset.name or reset.select or reset.reuse):
+            raise InvalidTrigger(where, "what resets takes no part in a run: no as, select or reuse here")
+        if reset not in found:
+            found.append(reset)
+    return tuple(found)
 
 
-def _check_reference(reference: Reference, kinds: set[Kind], path: str) -> None:
-    if reference.kinds is not None and reference.kinds.isdisjoint(kinds):
-        raise InvalidTrigger(
-            path,
-            f"expected a reference to what can fire this trigger, found ${{{reference.text}}}",
-            hint=f"its conditions accept messages of kind {', '.join(sorted(kinds))}",
-        )
+def _on_timeout(value: JsonValue, path: str) -> Timeout:
+    fields = object_at(value, path, "an object with task and args")
+    only(fields, ("task", "args"), path)
+    task = parse_task(required(fields, "task", "the name of a task", path), at(path, "task"))
+    return Timeout(task, object_at(fields.get("args", {}), at(path, "args"), "an object of arguments by name"))
 
 
-def _check_functions(trigger: Trigger, path: str) -> None:
-    """Every function has a kind that can fire the trigger, and everything that can fire it has a function."""
-    if not trigger.args_from:
-        return
-    ways = _ways(trigger.when)
-    kinds = frozenset[str]().union(*ways)
-    for kind in trigger.args_from:
-        if kind not in kinds and kind != ANY_KIND:
-            hint = f"its conditions accept messages of kind {', '.join(sorted(kinds))}"
-            raise InvalidTrigger(at(at(path, "args_from"), kind), "no condition accepts such a message", hint=hint)
-    for way in ways:
-        if ANY_KIND not in trigger.args_from and way.isdisjoint(trigger.args_from):
-            lacking = " or ".join(sorted(way))
-            problem = f"expected a function for {lacking} or any, found only {', '.join(trigger.args_from)}"
-            raise InvalidTrigger(at(path, "args_from"), problem)
+def _timeout_json(timeout: Timeout | None) -> JsonValue:
+    if timeout is None:
+        return None
+    return {"task": timeout.task, **({"args": timeout.args} if timeout.args else {})}
 
 
-def _ways(condition: Condition) -> list[frozenset[str]]:
-    """The ways in which ``condition`` can come to hold, each as the kinds of message that take part in it."""
-    if isinstance(condition, AnyOf):
-        return [way for member in condition.conditions for way in _ways(member)]
-    return [frozenset(leaf_kind(leaf) for _, leaf in leaves(condition))]
+def _state(value: JsonValue, path: str) -> StatePolicy:
+    if value not in ("keep", "reset"):
+        raise expected("keep or reset", value, path)
+    policy: StatePolicy = value
+    return policy

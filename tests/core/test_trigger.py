@@ -126,36 +126,24 @@ def test_larger_values_are_refused(name, longer):
     refusal(PLAIN | {name: longer})
 
 
-def supported(when: Any) -> str:
-    with pytest.raises(InvalidTrigger) as refused:
-        require_supported(parse_trigger(PLAIN | {"when": when}))
-    return refused.value.message
-
-
-def test_single_leaves_and_any_are_supported():
-    require_supported(parse_trigger(PLAIN | {"when": {"any": [{"event": "a"}, {"status": "b", "is": "failed"}]}}))
-
-
 @pytest.mark.parametrize(
-    ("when", "message"),
+    ("flow", "path"),
     [
-        (
-            {"all": [{"event": "a"}, {"event": "b"}]},
-            "trigger t: when: conditions joined by all are not supported by this engine",
-        ),
-        (
-            {"any": [{"event": "a"}, {"all": [{"event": "b"}, {"event": "c"}]}]},
-            "trigger t: when.any[1]: conditions joined by all are not supported by this engine",
-        ),
-        ({"cron": "@daily"}, "trigger t: when: schedules are not supported by this engine"),
-        (
-            {"any": [{"event": "a"}, {"cron": "@daily"}]},
-            "trigger t: when.any[1]: schedules are not supported by this engine",
-        ),
+        ({"overlap": "skip"}, "overlap"),
+        ({"circuit_breaker": {"failures": {"max": 5, "per": "10m"}, "for": "1h"}}, "circuit_breaker.failures"),
+        ({"expires": "1h"}, "expires"),
     ],
 )
-def test_what_needs_memory_or_timers_is_refused_by_the_engine(when, message):
-    assert supported(when) == message
+def test_what_follows_the_invocations_that_were_made_is_refused_by_the_engine(flow, path):
+    with pytest.raises(InvalidTrigger) as refused:
+        require_supported(parse_trigger(PLAIN | flow))
+    problem = "not supported by this engine: it does not follow its invocations"
+    assert refused.value.message == f"trigger t: {path}: {problem}"
+
+
+def test_conditions_schedules_and_the_rest_of_flow_control_are_supported():
+    flow = {"circuit_breaker": {"fires": {"max": 5, "per": "10m"}, "for": "1h"}, "cooldown": {"for": "1d"}}
+    require_supported(parse_trigger(PLAIN | {"when": {"all": [{"event": "a"}, {"cron": "@daily"}]}} | flow))
 
 
 def test_defaults_of_a_trigger():
