@@ -1,6 +1,7 @@
 """One worker of the engine as a process, set up as the command line sets it up.
 
-``count`` processes that many messages and prints a measurement; ``serve`` works until its standard input ends.
+``count`` processes that many messages, or evaluates that many facts, and prints a measurement; ``serve`` works until
+its standard input ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import typer
 
 from bench.load import Work
 from bench.meter import Meter
+from stream_triggers.cli.run import collect_seldom
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.kafka import KafkaLog
@@ -37,18 +39,21 @@ app = typer.Typer(help=__doc__, add_completion=False)
 
 
 @app.command()
-def count(bootstrap_servers: str, name: str, application: str, messages: int, slot: str = "0") -> None:
-    """Process up to ``messages`` messages and print a measurement."""
+def count(
+    bootstrap_servers: str, name: str, application: str, messages: int, slot: str = "0", facts: bool = False
+) -> None:
+    """Process up to ``messages`` messages, or with ``--facts`` until so many facts are evaluated; print a measurement."""
     meter = Meter()
     with worker(Work(bootstrap_servers, name, application), slot) as engine:
         engine.start()
-        last_s = time.monotonic()
-        while meter.messages < messages and time.monotonic() - last_s < (IDLE_S if meter.messages else JOIN_S):
-            if not meter.messages:
+        last_s, has_begun = time.monotonic(), False
+        while meter.messages < messages and time.monotonic() - last_s < (IDLE_S if has_begun else JOIN_S):
+            if not has_begun:
                 meter.start()
             taken = engine.run_once(WAIT_S)
             if taken:
-                meter.count(taken)
+                has_begun = True
+                meter.count(engine.counters.facts - meter.messages if facts else taken)
                 last_s = time.monotonic()
         engine.commit()
         measured = meter.result() | {
@@ -77,6 +82,7 @@ def serve(bootstrap_servers: str, name: str, application: str) -> None:
 @contextmanager
 def worker(work: Work, slot: str) -> Iterator[Worker]:
     """A worker that has not started; its store is gone afterwards."""
+    collect_seldom()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as state:  # RocksDB still deletes files, too
         yield Worker(
             KafkaLog(work.settings(slot)),

@@ -120,8 +120,8 @@ class EngineBundle:
     def ready(self, slot: str = "0", store: Store | None = None, **arguments: Any) -> Worker:
         """A worker that works on all partitions."""
         worker = self.start(slot, store, **arguments)
-        inputs = sum(spec.partitions for spec in self.cluster.topics(self.topics.inputs).values())
-        self.until(lambda: worker.counters.restores >= inputs, worker)
+        partitions = sum(spec.partitions for spec in self.cluster.topics(self.topics.consumed).values())
+        self.until(lambda: worker.counters.restores >= partitions, worker)
         return worker
 
     def until(self, reached: Callable[[], bool], *workers: Worker) -> None:

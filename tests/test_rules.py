@@ -20,6 +20,7 @@ from stream_triggers.runtime.memory_log import Crashed, Entry, Fault, MemoryLog,
 from stream_triggers.runtime.memory_log.group import Credentials, Seat
 from stream_triggers.runtime.store import Changes, MemoryStore
 from stream_triggers.runtime.worker import Worker
+from tests import keyed_mutants  # noqa: F401 - which adds to the table
 from tests.engine_bundle import SHIP, EngineBundle, paid
 from tests.mutants import MUTANTS, Mutant
 from tests.simulation.world import fails
@@ -343,7 +344,7 @@ def test_rule_06_nothing_comes_of_a_partition_that_went_away() -> None:
     bundle = EngineBundle(partitions=2)
     worker = bundle.ready()
     another = bundle.start("1")
-    bundle.until(lambda: len(another._owned) == 3, another, worker)
+    bundle.until(lambda: len(another._owned) == 4, another, worker)
 
     assert {source.partition for source in worker._next_offsets} <= {0}
 

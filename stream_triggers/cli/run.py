@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 SUMMARY_EVERY_S = 60.0
 """Often enough to see a rate change, rarely enough to read a day of it."""
+
+COLLECT_EVERY = (50_000, 20, 100)
+"""How seldom a worker looks for cycles among its objects: the states it keeps are many, and none makes a cycle. With
+Python's own thresholds the search was a fifth of a worker's CPU on triggers with memory (measured: 60 against 48 us)."""
 
 
 @configured("cluster", "topics", "worker", "log")
@@ -58,7 +63,13 @@ def run(
             _supervise(settings, slots)
 
 
+def collect_seldom() -> None:
+    """Have the collector of this process look for cycles as seldom as suits a worker."""
+    gc.set_threshold(*COLLECT_EVERY)
+
+
 def _run_worker(settings: Settings) -> None:
+    collect_seldom()
     config = settings.config
     stop = lifetime.stop_on_signals()
     clock, counters = SystemClock(), Counters()

@@ -6,8 +6,8 @@ The protocol
 ::
 
       poll                    process                    commit                            apply
-    ────────▶ records ──▶ core, claims overlay ──▶ outputs + changelog + positions ──▶ one write to the store
-                              │                     (one Kafka transaction)              {claims, positions}
+    ────────▶ records ──▶ core, overlay ─────────▶ outputs + changelog + positions ──▶ one write to the store
+                              │                     (one Kafka transaction)              {claims, states, positions}
                               └── nothing outside memory has changed yet
 
 A worker owns partitions of the input topics. It reads a batch, lets the core decide, and hands the records that
@@ -16,6 +16,11 @@ memory. The commit adds the changelog records of the overlay and the positions t
 the same transaction; afterwards the overlay is written to the store. So at every instant the log is the truth, and
 the store is a copy of a prefix of it: it may lag, it never leads. Wherever the process dies, the next owner reads the
 committed positions, brings its store up from the changelog, and goes on.
+
+Triggers with memory or time take a second way round the same loop: the route stage writes facts to a topic whose
+partitions a worker owns like those of the inputs, and the keyed stage (``runtime.keyed``) makes states and outputs of
+them. States are in the overlay, the changelog and the store as claims are. Ticks and progress, which a worker writes
+without any input, are in transactions that send the present positions.
 
 The rules
 =========

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from stream_triggers.core.invocation import RUN_ID_BYTES
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.claims import Claims
+from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.log import Outgoing, Record, TopicPartition, partition_of
 from stream_triggers.runtime.store import Changes, Store
 
@@ -115,6 +116,24 @@ def restored(
         if not claims.is_expired(entry.segment, now_ms):
             changes.puts += claims.restored(inputs[partition_of(record)], entry.segment, entry.run_ids).puts
     return changes
+
+
+class ClaimsLog:
+    """The claims changelog of one input topic, as ``Restore`` reads it."""
+
+    def __init__(self, claims: Claims, input_topic: str, clock: Clock) -> None:
+        self._claims = claims
+        self._input_topic = input_topic
+        self._clock = clock
+
+    def begin(self, changelog: TopicPartition, position: int | None, end: int) -> int:
+        """Where to begin reading a partition that the store has to ``position``: a claim never changes."""
+        return position or 0
+
+    def restored(self, batch: Sequence[Record]) -> Changes:
+        """What a batch of records changes in the store."""
+        inputs = {partition_of(record): TopicPartition(self._input_topic, record.partition()) for record in batch}
+        return restored(self._claims, inputs, batch, self._clock.now_ms())
 
 
 def _position_key(changelog: TopicPartition) -> bytes:

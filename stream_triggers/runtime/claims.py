@@ -53,12 +53,9 @@ class Claims:
         overlay = self._overlay
         answers = [key in overlay for key in keys]
         for column in self._columns:
-            missing = [index for index, answer in enumerate(answers) if not answer]
-            if not missing:
-                break
-            stored = self._store.get_many(column, [keys[index] for index in missing])
-            for index, value in zip(missing, stored, strict=True):
-                answers[index] = value is not None
+            stored = self._store.get_many(column, keys)
+            if stored.count(None) < len(stored):  # seldom: nearly all are new
+                answers = [answer or value is not None for answer, value in zip(answers, stored, strict=True)]
         return answers
 
     def is_pending(self, key: bytes) -> bool:

@@ -17,9 +17,10 @@ import orjson
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.record import Definition
 from stream_triggers.core.route import Plan, RouteIndex, plan
-from stream_triggers.core.trigger import parse_trigger, require_supported
+from stream_triggers.core.trigger import canonical, parse_trigger
 from stream_triggers.errors import InvalidMessage, InvalidTrigger, Misconfigured, StreamTriggersError
 from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.keyed.facts import Defined, KeyedTriggers
 from stream_triggers.runtime.log import Log, Record, TopicPartition
 from stream_triggers.telemetry import log
 
@@ -41,7 +42,6 @@ def read_definition(trigger_id: str, value: bytes, functions: Functions) -> Plan
     trigger = parse_trigger(form, trigger_id)
     if trigger.id != trigger_id:
         raise InvalidTrigger(trigger_id, f"the definition is of trigger {trigger.id}")
-    require_supported(trigger)
     return plan(trigger, functions)
 
 
@@ -54,9 +54,12 @@ class DefinitionTable:
         self._functions = functions
         self._reader = cluster.reader()
         self._plans: dict[str, Plan] = {}
+        self._defined: dict[str, Defined] = {}
+        self._quarantined: set[str] = set()
         self._is_changed = False  # since the index was made
         self.next_offset = 0
         self.index = RouteIndex(())
+        self.keyed = KeyedTriggers(0, {}, frozenset())
 
     def load(self) -> None:
         """Read the topic to its present end."""
@@ -90,18 +93,25 @@ class DefinitionTable:
             self._is_changed = True
             trigger_id = (record.key() or b"").decode(errors="replace")
             self._plans.pop(trigger_id, None)
+            self._defined.pop(trigger_id, None)
+            self._quarantined.discard(trigger_id)
             value = record.value()
             if value is not None:
-                self._define(trigger_id, value)
+                self._define(trigger_id, value, record.offset())
             self.next_offset = record.offset() + 1
 
-    def _define(self, trigger_id: str, value: bytes) -> None:
+    def _define(self, trigger_id: str, value: bytes, offset: int) -> None:
         try:
-            self._plans[trigger_id] = read_definition(trigger_id, value, self._functions)
+            made = self._plans[trigger_id] = read_definition(trigger_id, value, self._functions)
+            if made.keyed is not None:
+                form = canonical(made.trigger)
+                self._defined[trigger_id] = Defined(trigger_id, made.version, offset, form, made.keyed.is_scheduled)
         except UNUSABLE as error:
+            self._quarantined.add(trigger_id)
             log(logger, "trigger quarantined", trigger=trigger_id, error=error)
 
     def _rebuild(self) -> None:
         self.index = RouteIndex(self._plans.values())
+        self.keyed = KeyedTriggers(self.next_offset, dict(self._defined), frozenset(self._quarantined))
         self._is_changed = False
         log(logger, "triggers in force", count=len(self._plans), definitions_offset=self.next_offset)

@@ -8,7 +8,7 @@ Three phases, each partition on its own, so that those that are ready work while
 2. *read*: read the changelog from where the store has it to the high watermark seen after phase 1. Reading committed
    records only, that position is passed when the last transaction below it has ended, so nothing is missed, and no
    particular record has to be waited for (the last one may be a control record, or compacted away).
-3. *ready*: the store holds every claim up to the committed offset; input is read from there.
+3. *ready*: the store holds every claim and state up to the committed offset; input is read from there.
 
 A crash in any phase leaves the store behind the log, never ahead; the next restore starts from its position.
 
@@ -21,11 +21,10 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from stream_triggers.errors import Corrupt, Misconfigured, Unavailable
 from stream_triggers.runtime import changelog
-from stream_triggers.runtime.claims import Claims
-from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.log import Log, Member, Record, TopicPartition, partition_of
 from stream_triggers.runtime.store import Changes, Store
 from stream_triggers.runtime.topics import Topics
@@ -38,6 +37,18 @@ SETTLE_TIMEOUT_S = 1.0
 """One step waits this long for open transactions to end; the worker goes on in between."""
 
 
+class Table(Protocol):
+    """What a changelog is read back into."""
+
+    def begin(self, changelog: TopicPartition, position: int | None, end: int) -> int:
+        """Where to begin reading a partition that the store has to ``position`` (None: not at all), and that ends."""
+        ...
+
+    def restored(self, records: Sequence[Record]) -> Changes:
+        """What a batch of records changes in the store; raises ``Corrupt`` for one that cannot be read."""
+        ...
+
+
 class Restore:
     """The partitions of one worker that are not ready yet."""
 
@@ -46,16 +57,15 @@ class Restore:
         cluster: Log,
         member: Member,
         store: Store,
-        claims: Claims,
-        clock: Clock,
+        tables: Mapping[str, Table],
         topics: Topics,
         counters: Counters,
     ) -> None:
+        """``tables`` has what each changelog topic is read into."""
         self._cluster = cluster
         self._member = member
         self._store = store
-        self._claims = claims
-        self._clock = clock
+        self._tables = tables
         self._topics = topics
         self._counters = counters
         self._reader = cluster.reader()
@@ -115,7 +125,9 @@ class Restore:
                 raise _changelog_replaced(each, position, ends[each])
         kept = self._cluster.start_offsets(changelogs)
         reading = {**self._reader.positions()} if self._inputs else {}
-        reading.update({each: max(kept[each], positions.get(each, 0)) for each in changelogs})
+        for each in changelogs:
+            begin = self._tables[each.topic].begin(each, positions.get(each), ends[each])
+            reading[each] = max(kept[each], begin)
         self._inputs.update(inputs)
         self._ends.update(ends)
         self._reader.assign(reading)
@@ -140,10 +152,12 @@ class Restore:
         batches: dict[TopicPartition, list[Record]] = defaultdict(list)
         for record in records:
             batches[partition_of(record)].append(record)
-        changes, now_ms = Changes(), self._clock.now_ms()
+        changes = Changes()
         for each, batch in batches.items():
             try:
-                changes.puts += changelog.restored(self._claims, self._inputs, batch, now_ms).puts
+                restored = self._tables[each.topic].restored(batch)
+                changes.puts += restored.puts
+                changes.deletes += restored.deletes
             except Corrupt as error:
                 self._refuse(each, error)
         return changes

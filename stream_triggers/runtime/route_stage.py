@@ -3,12 +3,12 @@
 The unit of work is the batch. It passes through four steps, each over the whole batch:
 
     prefixes -> listeners     slice out the routing part, look up who listens (nothing else is decoded of the others)
-    decode   -> matches       decode what somebody listens to, ask the filters
+    decode   -> matches       decode the rest of what somebody listens to, ask the filters
     claims   -> new or taken  one lookup for all run ids
-    encode   -> outputs       arguments, invocation, run record; decisions and dead letters for the rest
+    encode   -> outputs       arguments, invocation, run record; facts of keyed triggers; decisions and dead letters
 
 Rules:
-1. Every message ends in a run, a decision, a dead letter, or the count of those no trigger listens to.
+1. Every message ends in a run, a fact, a decision, a dead letter, or the count of those no trigger listens to.
 2. A trigger's failure on a message is its own: the others still fire, the batch goes on.
 3. Arguments are complete before a run id is claimed: there is no half-built run.
 4. Nothing here writes: the caller produces the outputs and commits the claims.
@@ -17,13 +17,13 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from stream_triggers.core.invocation import Decision, Reason
-from stream_triggers.core.message import Kind, Message
+from stream_triggers.core.keyed.plan import KeyedPlan
+from stream_triggers.core.message import Kind, Message, Position
 from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
 from stream_triggers.core.step import depth_after, key_and_arguments
@@ -31,7 +31,9 @@ from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.claims import Claims, claim_prefix
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.codec.hot import (
+    Arrival,
     EncodeFiring,
+    arrival_decoder,
     decode_event,
     decode_result,
     decode_status,
@@ -41,7 +43,9 @@ from stream_triggers.runtime.codec.hot import (
     result_prefixes,
     status_prefixes,
 )
+from stream_triggers.runtime.keyed.facts import Defined, FactWriter
 from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
+from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX, Topics
 from stream_triggers.telemetry import Counters, Stage, log
 
@@ -53,23 +57,13 @@ PREFIXES_KEPT_MAX = 100_000
 LINES_FIRST, LINE_EVERY = 100, 1000
 """Of the dead letters of a stage the first hundred are told in the log, then one in a thousand."""
 
-_UNSEEN: Final = object()
-
-
-@dataclass(slots=True)
-class Outputs:
-    """The records that a batch makes, by topic; ``runs`` holds run records and decisions."""
-
-    invocations: list[Outgoing] = field(default_factory=list)
-    runs: list[Outgoing] = field(default_factory=list)
-    dead_letters: list[Outgoing] = field(default_factory=list)
-
 
 class _Listeners(NamedTuple):
-    """Who listens to messages with one routing part."""
+    """Who listens to messages with one routing part, nobody if there is no group; and how such messages are decoded."""
 
     kind: Kind
-    group: LeafGroup
+    group: LeafGroup | None
+    decode: Callable[[bytes], Arrival]
 
 
 class _Source(NamedTuple):
@@ -81,7 +75,7 @@ class _Source(NamedTuple):
     encoders: dict[Match, EncodeFiring]
 
 
-_Firing: TypeAlias = tuple[bytes, bytes, Match, Kind, Message, Record, _Source]
+_Firing: TypeAlias = tuple[bytes, bytes, Match, Kind, Arrival, Record, _Source]
 """A match that becomes a run unless its run id is taken: claim, run id, and what they came from. A plain tuple, since
 one is made for every match."""
 
@@ -97,7 +91,13 @@ class RouteStage:
     """Routes messages of all input partitions of a worker, with the triggers in force."""
 
     def __init__(
-        self, topics: Topics, runs_partitions: int, claims: Claims, counters: Counters, message_bytes_max: int
+        self,
+        topics: Topics,
+        runs_partitions: int,
+        claims: Claims,
+        facts: FactWriter,
+        counters: Counters,
+        message_bytes_max: int,
     ) -> None:
         self._inputs = {
             topics.events: _Input(event_prefixes, decode_event),
@@ -106,15 +106,17 @@ class RouteStage:
         }
         self._runs_partitions = runs_partitions
         self._claims = claims
+        self._facts = facts
         self._counters = counters
         self._message_bytes_max = message_bytes_max
         self._sources: dict[tuple[str, int], _Source] = {}
-        self.use(RouteIndex(()))
+        self.use(RouteIndex(()), {})
 
-    def use(self, index: RouteIndex) -> None:
-        """From the next batch on, these triggers are in force."""
+    def use(self, index: RouteIndex, keyed: Mapping[str, Defined]) -> None:
+        """From the next batch on, these triggers are in force; ``keyed`` has the definitions of those with facts."""
         self._index = index
-        self._listeners: dict[bytes, _Listeners | None] = {}
+        self._keyed = keyed
+        self._listeners: dict[bytes, _Listeners] = {}
         self._sources.clear()
 
     def process(self, records: Sequence[Record]) -> Outputs:
@@ -138,28 +140,26 @@ class RouteStage:
         prefixes = input_.prefixes(values)
         if max(map(len, values)) > self._message_bytes_max:
             prefixes = [b"" if len(v) > self._message_bytes_max else p for v, p in zip(values, prefixes, strict=True)]
-        known, decode = self._listeners, input_.decode
-        candidates = [at for at, prefix in enumerate(prefixes) if known.get(prefix, _UNSEEN) is not None]
-        unmatched = len(records) - len(candidates)
+        known = self._listeners
+        unmatched = 0
         firings: list[_Firing] = []
-        for at in candidates:
-            record = records[at]
+        for record, value, prefix in zip(records, values, prefixes, strict=True):
             try:
-                listeners = known.get(prefixes[at]) or self._listen(input_, prefixes[at], values[at])
-                if listeners is None:
+                kind, group, decode = known.get(prefix) or self._listen(input_, prefix, value)
+                if group is None:
                     unmatched += 1
                     continue
-                message = decode(values[at])
+                arrival = decode(value)
             except InvalidMessage as error:
                 self._dead_letter(record, "decode", error.message, None, outputs)
                 continue
-            kind, group = listeners
+            message = arrival[0]
             matches, failures = group.match(message)
             if matches:
                 source = self._source(record.topic(), record.partition())
                 for match in matches:
                     run_id = match.plan.run_ids.of_one(kind, message.id)
-                    firings.append((source.claim_prefix + run_id, run_id, match, kind, message, record, source))
+                    firings.append((source.claim_prefix + run_id, run_id, match, kind, arrival, record, source))
             elif not failures:
                 unmatched += 1
             for failure in failures:
@@ -169,11 +169,8 @@ class RouteStage:
         self._counters.matched += len(firings)
         return firings
 
-    def _listen(self, input_: _Input, prefix: bytes, value: bytes) -> _Listeners | None:
+    def _listen(self, input_: _Input, prefix: bytes, value: bytes) -> _Listeners:
         """Who listens to ``prefix``, looked up once for each; raises what is wrong with a value that has none."""
-        known = self._listeners.get(prefix, _UNSEEN)
-        if known is not _UNSEEN:
-            return known  # type: ignore[return-value]
         if len(value) > self._message_bytes_max:
             raise InvalidMessage(f"message has {len(value)} bytes, the limit is {self._message_bytes_max}")
         if not prefix:
@@ -183,17 +180,21 @@ class RouteStage:
         group = self._index.group(route)
         if len(self._listeners) >= PREFIXES_KEPT_MAX:
             self._listeners.clear()
-        listeners = self._listeners[prefix] = None if group is None else _Listeners(route[0], group)  # type: ignore[arg-type]
+        kind: Kind = route[0]  # type: ignore[assignment]
+        listeners = self._listeners[prefix] = _Listeners(kind, group, arrival_decoder(prefix))
         return listeners
 
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
         claims, bytes_max = self._claims, self._message_bytes_max
         for firing, is_taken in zip(firings, claims.taken([firing[0] for firing in firings]), strict=True):
-            claim, run_id, match, kind, message, record, source = firing
-            plan, leaf = match
+            claim, run_id, match, kind, (message, id_bytes, time_bytes), record, source = firing
+            plan, leaf, _ = match
             if is_taken or claims.is_pending(claim):  # the second: taken by this batch, since the lookup
                 decision = _decision("duplicate", plan, kind, message, record, run_id.hex())
                 self._decide(decision, source, outputs)
+                continue
+            if plan.keyed is not None:
+                self._write_facts(plan.keyed, firing, outputs)
                 continue
             try:
                 key, arguments = key_and_arguments(plan, message, kind, run_id.hex(), bytes_max)
@@ -203,12 +204,24 @@ class RouteStage:
                 continue
             claims.take(claim, source.partition)
             encode_firing = source.encoders.get(match) or self._encoder(match, kind, source)
+            root = message.root.encode() if message.root else id_bytes
             invocation, run, run_hex = encode_firing(
-                run_id, message.time_ms, key, arguments,
-                message.id, message.traceparent, message.root or message.id, depth_after(message), record.offset(),
+                run_id, key, arguments, id_bytes, time_bytes,
+                message.traceparent, root, depth_after(message), record.offset(),
             )  # fmt: skip
             outputs.invocations.append({"value": invocation, "key": key.encode() if key else run_hex})
             outputs.runs.append({"value": run, "key": run_hex, "partition": source.runs_partition})
+
+    def _write_facts(self, keyed: KeyedPlan, firing: _Firing, outputs: Outputs) -> None:
+        """What the keyed stage is to know of a match; one that it is told nothing of is not claimed."""
+        claim, _, match, kind, (message, *_), record, source = firing
+        routed = keyed.routing.facts(message, (match.leaf, *match.more), Position(*source.partition, record.offset()))
+        for refusal in routed.refusals:
+            decision = _decision(refusal.reason, match.plan, kind, message, record, None, refusal.detail)
+            self._decide(decision, source, outputs)
+        if routed.facts:
+            self._claims.take(claim, source.partition)
+            self._facts.write(self._keyed[match.plan.trigger.id], routed.facts, outputs.facts)
 
     def _encoder(self, match: Match, kind: Kind, source: _Source) -> EncodeFiring:
         trigger, (topic, partition) = match.plan.trigger, source.partition

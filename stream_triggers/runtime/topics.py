@@ -2,9 +2,10 @@
 
 Rules:
 1. Names come from here and from nowhere else; the prefix is put before every one of them.
-2. Partition ``n`` of a claims changelog belongs to partition ``n`` of its input, so both have the same number.
+2. Partition ``n`` of a changelog belongs to partition ``n`` of the topic it is of, so both have the same number.
 3. A table is compacted and has one partition, which every worker reads whole: ``trigger-definitions``, ``progress``.
-   A claims changelog is compacted too, and deleted when no claim in it can be asked for any more.
+   A claims changelog is compacted too, and deleted when no claim in it can be asked for any more; that of the keyed
+   stage is compacted only.
 4. Inputs and outputs may have been made by others, with any number of partitions.
 """
 
@@ -21,6 +22,9 @@ from stream_triggers.runtime.log import TopicPartition, TopicSpec
 
 PARTITIONS = 4
 RETENTION_MS = 7 * 24 * 3_600_000
+
+TOMBSTONES_KEPT_MS = 24 * 3_600_000
+"""How long the changelog of the keyed stage keeps the deletion of a state, after which a reader may miss it."""
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Largest record a topic takes: a payload of the default limit, the message and invocation around it, and room."""
@@ -48,7 +52,7 @@ class Topics:
         return cls(config.application, config.topic_prefix)
 
     def __post_init__(self) -> None:
-        for name in (*self.all, *map(self.changelog, self.inputs)):
+        for name in (*self.all, *self.changelogs):
             if not _NAME.fullmatch(name):
                 raise Misconfigured(
                     f"{name!r} cannot be the name of a topic",
@@ -106,6 +110,16 @@ class Topics:
         return (self.events, self.task_status, self.task_results)
 
     @property
+    def consumed(self) -> tuple[str, ...]:
+        """The topics that workers own partitions of: the inputs, and the facts that they make of them."""
+        return (*self.inputs, self.trigger_facts)
+
+    @property
+    def changelogs(self) -> tuple[str, ...]:
+        """The changelogs of those."""
+        return tuple(map(self.changelog, self.consumed))
+
+    @property
     def all(self) -> tuple[str, ...]:
         """Every topic but the changelogs."""
         return (
@@ -118,12 +132,13 @@ class Topics:
             self.dead_letters,
         )
 
-    def changelog(self, input_topic: str) -> str:
-        """The topic of the claims made for messages of ``input_topic``."""
-        return f"{self.prefix}{self.application}-claims-{input_topic.removeprefix(self.prefix)}-changelog"
+    def changelog(self, consumed: str) -> str:
+        """The topic of the claims made for messages of an input topic, or of the states made of facts."""
+        kind = "state" if consumed == self.trigger_facts else "claims"
+        return f"{self.prefix}{self.application}-{kind}-{consumed.removeprefix(self.prefix)}-changelog"
 
     def changelog_of(self, partition: TopicPartition) -> TopicPartition:
-        """Where the claims made for messages of an input partition are kept."""
+        """Where what belongs to a partition of a consumed topic is kept."""
         return TopicPartition(self.changelog(partition.topic), partition.partition)
 
 
@@ -143,7 +158,7 @@ def specs(
     claim_retention_ms: int,
     partitions: int = PARTITIONS,
 ) -> tuple[TopicSpec, ...]:
-    """How every topic is to be set up; a changelog follows its input as it exists, else as it is to be made."""
+    """How every topic is to be set up; a changelog follows what it is of as it exists, else as it is to be made."""
     kept = {"cleanup.policy": "delete", "retention.ms": str(RETENTION_MS)}
     table = {"cleanup.policy": "compact"}
     claims = {
@@ -153,9 +168,10 @@ def specs(
     }
     tables = (topics.trigger_definitions, topics.progress)
     wanted = [(name, 1, table) if name in tables else (name, partitions, kept) for name in topics.all]
-    for name in topics.inputs:
+    states = {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
+    for name in topics.consumed:
         as_it_is = existing[name].partitions if name in existing else partitions
-        wanted.append((topics.changelog(name), as_it_is, claims))
+        wanted.append((topics.changelog(name), as_it_is, states if name == topics.trigger_facts else claims))
     largest = {name: MESSAGE_BYTES_MAX for name, _, _ in wanted} | {topics.dead_letters: LETTER_BYTES_MAX}
     return tuple(
         TopicSpec(name, count, {**settings, "max.message.bytes": str(largest[name])})

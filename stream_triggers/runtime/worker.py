@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
 from stream_triggers.errors import Aborted, Fenced, Unavailable, Unsettled
 from stream_triggers.runtime import changelog
-from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
+from stream_triggers.runtime.local import Local, open_local
 from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition, partition_of
-from stream_triggers.runtime.restore import Restore
+from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.rounds import work_until
-from stream_triggers.runtime.route_stage import RouteStage
 from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.runtime.transaction import Transaction
@@ -40,16 +38,6 @@ NOTE_POSITIONS_EVERY_S = 5.0
 
 def no_fault(_point: str) -> None:
     """What happens at a fault point outside of tests: nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Local:
-    """What needs the slot's store, which a predecessor may still hold when the worker starts."""
-
-    store: Store
-    claims: Claims
-    stage: RouteStage
-    restore: Restore
 
 
 class Worker:
@@ -72,13 +60,14 @@ class Worker:
         self._clock = clock
         self._config = config
         self.counters = counters or Counters()
+        self._functions = functions
         self._fault = fault
         self._topics = Topics.of(config)
         self._definitions = DefinitionTable(cluster, self._topics.trigger_definitions, functions)
         self._member = cluster.member()
         self._membership: Membership | None = None
         self._transaction = Transaction(cluster, clock)
-        self._local: _Local | None = None
+        self._local: Local | None = None
         self._owned: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # of the partitions that are being processed
         self._unannounced: set[TopicPartition] = set()  # where the definitions in force have yet to be noted
@@ -91,7 +80,7 @@ class Worker:
         """Read the definitions, take over the slot's transactional id, join the group."""
         self._definitions.load()
         self._transaction.ready()
-        self._member.subscribe(self._topics.inputs, self)
+        self._member.subscribe(self._topics.consumed, self)
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set, then commit and leave. Raises ``Fenced``, ``Misconfigured``, ``Corrupt``."""
@@ -107,6 +96,8 @@ class Worker:
         records = self._accept(self._member.poll(self._config.batch_records_max, self._patience_s(wait_s)))
         if records:
             self._guarded(lambda: self._process(self._ready_local(), records))
+        if self._next_offsets:
+            self._guarded(lambda: self._look_after(self._ready_local()))
         if self._commit_is_due(drained=not records):
             self.commit()
         self._prepare()
@@ -125,8 +116,7 @@ class Worker:
         self._member.close()
         self._definitions.close()
         if self._local is not None:
-            self._local.restore.close()
-            self._local.store.close()
+            self._local.close()
 
     # Listener: called from inside Member.poll and Member.close
 
@@ -135,7 +125,7 @@ class Worker:
         self._membership = self._member.membership()
         self._owned.update(partitions)
         if self._local is not None:
-            self._local.restore.add(partitions)
+            self._local.make_ready(partitions)
         log(logger, "partitions assigned", count=len(partitions), partitions=_names(partitions))
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
@@ -171,7 +161,9 @@ class Worker:
             return 0.0
         if self._read:
             return min(wait_s, self._config.commit_interval_ms / 1000)
-        return wait_s if self._next_offsets else min(wait_s, UNREADY_WAIT_S)
+        if not self._next_offsets or self._local is None:
+            return min(wait_s, UNREADY_WAIT_S)
+        return min(wait_s, self._local.keyed.next_due_in_s())
 
     def _is_restoring(self) -> bool:
         return self._local is not None and self._local.restore.active
@@ -185,27 +177,30 @@ class Worker:
             ready = local.restore.step()
             if ready:
                 self._next_offsets.update(ready)
-                self._unannounced.update(ready)
+                self._unannounced.update(filter(self._is_input, ready))
+                local.keyed.open(ready)
                 self._member.start(ready)
                 self.counters.restores += len(ready)
                 log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
         if not self._read:
             local.claims.expire(self._clock.now_ms())
 
-    def _open_local(self) -> _Local:
+    def _open_local(self) -> Local:
         """Open the store once there is something to store; its predecessor's hold ends when it hears of us."""
-        runs = self._cluster.topics([self._topics.trigger_runs])[self._topics.trigger_runs]
-        topic_ids = self._cluster.topic_ids([self._topics.changelog(name) for name in self._topics.inputs])
-        store = self._open_store()  # the last step that may have to be repeated: a store is opened once
-        changelog.forget_other_changelogs(store, topic_ids)
-        claims = Claims(store, self._config.claim_retention_ms)
-        stage = RouteStage(self._topics, runs.partitions, claims, self.counters, self._config.payload_bytes_max)
-        stage.use(self._definitions.index)
-        restore = Restore(self._cluster, self._member, store, claims, self._clock, self._topics, self.counters)
-        restore.add(self._owned)
-        return _Local(store, claims, stage, restore)
+        local = open_local(
+            self._cluster,
+            self._member,
+            self._open_store,
+            self._clock,
+            self._config,
+            self._definitions,
+            self._functions,
+            self.counters,
+        )
+        local.make_ready(self._owned)
+        return local
 
-    def _ready_local(self) -> _Local:
+    def _ready_local(self) -> Local:
         assert self._local is not None, "a partition runs only after the store was opened"
         return self._local
 
@@ -220,43 +215,67 @@ class Worker:
         first = dict(zip(reversed(partitions), reversed(offsets), strict=True))
         if any(tp not in expected or offset < expected[tp] for tp, offset in first.items()):
             return self._accept([record for record in records if self._is_next(record)])
-        if records and not self._read:
+        newest = {TopicPartition(*tp): record for tp, record in dict(zip(partitions, records, strict=True)).items()}
+        reached = {source: record.offset() + 1 for source, record in newest.items()}
+        expected.update(reached)
+        self._reach(reached)
+        if self._local is not None:
+            self._local.keyed.note(newest)
+        return records
+
+    def _reach(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        """The open transaction, or a new one, includes positions up to these."""
+        if next_offsets and not self._read:
             self._read_since_s = self._clock.monotonic_s()
             self._covered = {}
-        for (topic, partition), offset in dict(zip(partitions, offsets, strict=True)).items():
-            source = TopicPartition(topic, partition)
-            expected[source] = self._read[source] = offset + 1
-        return records
+        self._read.update(next_offsets)
 
     def _is_next(self, record: Record) -> bool:
         expected = self._next_offsets.get(partition_of(record))
         return expected is not None and record.offset() >= expected
 
-    def _process(self, local: _Local, records: Sequence[Record]) -> None:
+    def _process(self, local: Local, records: Sequence[Record]) -> None:
         """Make the outputs of ``records`` and hand them to the producer, within the open transaction."""
         self._follow_definitions(local)
-        outputs = local.stage.process(records)
+        outputs = local.process(records)
         outputs.runs += self._announcements(local, records)
-        self._transaction.produce(self._topics.invocations, outputs.invocations)
-        self._transaction.produce(self._topics.trigger_runs, outputs.runs)
-        self._transaction.produce(self._topics.dead_letters, outputs.dead_letters)
-        self.counters.fired += len(outputs.invocations)
+        self._write(outputs)
         self._fault("processed")
 
-    def _follow_definitions(self, local: _Local) -> None:
+    def _look_after(self, local: Local) -> None:
+        """Write what is due without any input, and pass what is none; whatever is written sends positions, too [7]."""
+        if local.keyed.is_time_to_ask:
+            self._take_definitions(local)
+        outputs, passed = local.keyed.look_after(self._next_offsets)
+        self._next_offsets.update(passed)
+        if passed or not outputs.is_empty:
+            self._reach(passed if outputs.is_empty else self._next_offsets)
+            self._write(outputs)
+
+    def _write(self, outputs: Outputs) -> None:
+        for topic, records in outputs.by_topic(self._topics):
+            self._transaction.produce(topic, records)
+        self.counters.fired += len(outputs.invocations)
+
+    def _follow_definitions(self, local: Local) -> None:
         """Have every definition in force that was applied before any message of this batch was sent.
 
         What stood in a partition before the definitions were last read to their end was sent before that, too, and
         needs no newer ones. So a backlog asks once per transaction, and the end of a partition with every batch.
         """
-        if all(offset <= self._covered.get(partition, 0) for partition, offset in self._read.items()):
-            return
+        if any(offset > self._covered.get(each, 0) for each, offset in self._read.items() if self._is_input(each)):
+            self._take_definitions(local)
+
+    def _take_definitions(self, local: Local) -> None:
         self._covered = self._member.known_ends()
         if self._definitions.catch_up():
-            local.stage.use(self._definitions.index)
-            self._unannounced.update(self._next_offsets)
+            local.stage.use(self._definitions.index, self._definitions.keyed.defined)
+            self._unannounced.update(filter(self._is_input, self._next_offsets))
 
-    def _announcements(self, local: _Local, records: Sequence[Record]) -> list[Outgoing]:
+    def _is_input(self, partition: TopicPartition) -> bool:
+        return partition.topic != self._topics.trigger_facts
+
+    def _announcements(self, local: Local, records: Sequence[Record]) -> list[Outgoing]:
         """Which definitions are in force from here on, once per partition and change: what a later check needs."""
         noted: list[Outgoing] = []
         for record in records:
@@ -278,17 +297,17 @@ class Worker:
         return (
             (drained and self._transaction.begun)
             or elapsed_ms >= self._config.commit_interval_ms
-            or self._local.claims.overlay_bytes >= self._config.overlay_bytes_max
+            or self._local.overlay_bytes >= self._config.overlay_bytes_max
         )
 
-    def _commit(self, local: _Local) -> None:
+    def _commit(self, local: Local) -> None:
         """Commit the open transaction and then, only then, the store [2].
 
-        1. Produce the claims of the transaction to the changelogs.
+        1. Produce the claims and states of the transaction to the changelogs.
         2. Send the positions, each of a partition owned now, fenced by the membership of this generation [5, 6, 7].
         3. Commit. From here on the transaction is a fact.
-        4. Apply to the store in one write: claims and, now and then, changelog positions. A crash before this leaves
-           the store behind; the changelog brings it up.
+        4. Apply to the store in one write: claims, states and, now and then, changelog positions. A crash before this
+           leaves the store behind; the changelog brings it up.
 
         A changelog position says that the store lacks nothing before it. The ends of the changelogs do only while no
         other worker can have written there, and that is known afterwards: when the positions sent later were accepted.
@@ -296,15 +315,13 @@ class Worker:
         assert self._membership is not None, "who owns partitions is a member"
         assert self._read.keys() <= self._owned, "positions of partitions that are not owned"
         segment = local.claims.segment_at(self._clock.now_ms())
-        for source, run_ids in local.claims.pending().items():
-            topic, partition = self._topics.changelog_of(source)
-            entries = changelog.records(self._read[source], segment, run_ids, partition)
-            self._transaction.produce(topic, list(entries))
+        for topic, records in local.changelog_records(self._read, segment):
+            self._transaction.produce(topic, records)
         self._fault("produced")
         ends = self._changelog_ends() if self._clock.monotonic_s() >= self._note_positions_at_s else {}
         self._transaction.commit(self._read, self._membership)
         self._fault("committed")
-        changes = local.claims.settle(segment)
+        changes = local.settle(segment)
         changelog.write_positions(changes, ends)
         local.store.apply(changes)
         self._fault("applied")
@@ -345,12 +362,12 @@ class Worker:
         self._drop_uncommitted()
         self._next_offsets.clear()
         if self._local is not None:
-            self._local.restore.add(self._owned)
+            self._local.make_ready(self._owned)
 
     def _drop_uncommitted(self) -> None:
         self._read.clear()
         if self._local is not None:
-            self._local.claims.drop_pending()
+            self._local.drop_pending()
 
     def _let_go(self, partitions: Sequence[TopicPartition]) -> None:
         self._owned.difference_update(partitions)
@@ -359,7 +376,7 @@ class Worker:
             self._unannounced.discard(partition)
             self._read.pop(partition, None)
         if self._local is not None:
-            self._local.restore.drop(partitions)
+            self._local.let_go(partitions)
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:

@@ -9,8 +9,9 @@ is not as it must be. Everything is judged by id and content, nothing by countin
     invocations, run records, decisions, dead letters ─ what is there ───┘
 
 ``scope`` says which messages are judged, ``history`` which triggers were in force for each, ``inputs`` what they ask
-for, ``outputs`` what is there; ``ledger`` brings both together on disk, ``runs`` and ``notices`` judge; ``difference``
-looks at what is wrong once more, ``decoding`` reads bytes, ``report`` is what comes out.
+for, ``outputs`` what is there; ``ledger`` brings both together on disk, ``runs`` and ``notices`` judge; ``keyed`` does
+all of it for triggers with memory or time; ``difference`` looks at what is wrong once more, ``decoding`` reads bytes,
+``report`` is what comes out.
 
 What a finding says
 ===================
@@ -79,6 +80,7 @@ from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.difference import explain
 from stream_triggers.verify.history import History
 from stream_triggers.verify.inputs import Inputs
+from stream_triggers.verify.keyed import Keyed
 from stream_triggers.verify.ledger import NOTICES, RUNS, Ledger
 from stream_triggers.verify.notices import judge_notices
 from stream_triggers.verify.outputs import Outputs
@@ -88,8 +90,8 @@ from stream_triggers.verify.scope import Scope
 
 __all__ = ["FINDINGS_KEPT_MAX", "PHASES", "Fault", "Finding", "Progress", "Report", "verify"]
 
-PHASES = ("invocations", "run records", "dead letters", "messages", "runs", "notices")
-"""What is worked through, in order: four kinds of records are read, and then two kinds of rows judged."""
+PHASES = ("invocations", "run records", "dead letters", "messages", "facts", "runs", "notices")
+"""What is worked through, in order: five kinds of records are read, and then two kinds of rows judged."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told at the start of a phase, after each batch and at the end: its name, how much is done, how much there is.
@@ -158,19 +160,24 @@ class _Verification:
         self._progress = progress
         self._report = Report()
         self._history = History(cluster, topics.trigger_definitions, functions)
-        self._outputs = Outputs(scope, self._history, ledger, self._report)
+        self._keyed = Keyed(
+            cluster, topics, functions, config.payload_bytes_max, scope, self._history, ledger.store, self._report
+        )
+        self._outputs = Outputs(scope, self._history, ledger, self._report, self._keyed, topics.trigger_facts)
         self._inputs = Inputs(topics, scope, self._history, ledger, self._report, config.payload_bytes_max)
         self._court = Court(scope, self._history, ledger, self._report, topics, config.claim_retention_ms)
 
     def run(self) -> Report:
         """In the order that the package gives reasons for."""
         self._history.load()
+        self._keyed.load()
         self._read_output("invocations", self._topics.invocations, self._outputs.take_invocations)
         starts = self._read_output("run records", self._topics.trigger_runs, self._outputs.take_runs)
         self._read_output("dead letters", self._topics.dead_letters, self._outputs.take_dead_letters)
         self._look_for_older_notes(starts)
         self._begin_where_definitions_are_known()
         self._read("messages", self._scope.starts, self._scope.ends, self._inputs.take)
+        self._replay()
         self._judge("runs", RUNS, judge_runs(self._court))
         self._judge("notices", NOTICES, judge_notices(self._court))
         explain(self._cluster, self._inputs, self._report)
@@ -215,6 +222,16 @@ class _Verification:
         for place in self._scope.places.values():
             known_from = self._history.known_from(place)
             self._scope.begin_at(place, self._scope.end(place) if known_from is None else known_from)
+
+    def _replay(self) -> None:
+        done, total = 0, sum(self._scope.facts_ends.values())
+        self._progress("facts", 0, total)
+        for count in self._keyed.replay():
+            done = min(total, done + count)
+            self._progress("facts", done, total)
+        self._keyed.judge()
+        if total:
+            self._progress("facts", total, total)
 
     def _judge(self, phase: str, column: str, judged: Iterator[int]) -> None:
         done, told, total = 0, 0, self._ledger.rows[column]

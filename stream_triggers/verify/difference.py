@@ -18,7 +18,7 @@ def explain(cluster: Log, inputs: Inputs, report: Report) -> None:
     """Name the fields that differ in the details of the first findings of this kind."""
     explained = 0
     for at, finding in enumerate(report.findings):
-        if finding.fault == "wrong" and finding.run_id and explained < EXPLAINED_MAX:
+        if finding.fault == "wrong" and finding.run_id and finding.cause is not None and explained < EXPLAINED_MAX:
             explained += 1
             report.findings[at] = finding._replace(detail=_difference(cluster, inputs, finding))
 

@@ -80,6 +80,10 @@ class History:
         self._refused: dict[tuple[str, str], Misconfigured] = {}
         self._notes: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self._states: OrderedDict[int, Listeners] = OrderedDict()
+        self.keyed: set[str] = set()
+        """Ids of triggers of which any version needs the keyed stage: what they make is not judged by messages."""
+        self.keyed_versions: set[tuple[str, str]] = set()
+        """Those versions."""
 
     def load(self) -> None:
         """Read the definitions topic to its present end."""
@@ -143,7 +147,11 @@ class History:
         if version.value is None:
             return
         try:
-            self._plans[version.offset] = read_definition(version.trigger_id, version.value, self._functions)
+            plan = read_definition(version.trigger_id, version.value, self._functions)
+            self._plans[version.offset] = plan
+            if plan.keyed is not None:
+                self.keyed.add(version.trigger_id)
+                self.keyed_versions.add((version.trigger_id, plan.version))
         except Misconfigured as error:
             self._refused[version.trigger_id, _name(version.value)] = error
         except UNUSABLE:

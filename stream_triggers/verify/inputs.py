@@ -88,8 +88,11 @@ class Inputs:
     def _ask(self, group: LeafGroup, message: Message, record: Record, place: int) -> None:
         offset = record.offset()
         matches, failures = group.match(message)
-        for owner, _ in matches:
+        keyed = self._history.keyed
+        for owner, *_ in matches:
             trigger_id = owner.trigger.id
+            if trigger_id in keyed:
+                continue
             try:
                 invocation = invoke(owner, message, self._message_bytes_max)
             except EvaluationFailed:
@@ -99,6 +102,8 @@ class Inputs:
                 run = bytes.fromhex(invocation.run_id)
                 self._ledger.expect(run, place, offset, Mark.ASKED, digest(invocation), trigger_id)
         for failure in failures:
+            if failure.plan.trigger.id in keyed:
+                continue
             self._report.failed += 1
             self._ledger.expect_notice(place, offset, "filter", failure.plan.trigger.id, message_digest(record))
 

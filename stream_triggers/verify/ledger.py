@@ -106,7 +106,7 @@ class Ledger:
     """Writes rows, and reads them in order."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._held: list[tuple[str, bytes, bytes]] = []
         self.rows = {RUNS: 0, NOTICES: 0}
         """How many rows were written."""
@@ -147,13 +147,13 @@ class Ledger:
     def flush(self) -> None:
         """Write what is held."""
         if self._held:
-            self._store.apply(Changes(puts=self._held))
+            self.store.apply(Changes(puts=self._held))
             self._held = []
 
     def read(self, column: str) -> Iterator[Item]:
         """The rows of a column in order, as they are now; ``run_row`` and ``notice_row`` say what they mean."""
         self.flush()
-        return self._store.scan(column, b"", b"\xff" * (_RUN.size + 1))
+        return self.store.scan(column, b"", b"\xff" * (_RUN.size + 1))
 
     def _put(self, column: str, key: bytes, value: bytes) -> None:
         self.rows[column] += 1

@@ -20,6 +20,7 @@ from stream_triggers.runtime.log import Record, TopicPartition
 from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
 from stream_triggers.verify.decoding import digest, read
 from stream_triggers.verify.history import History
+from stream_triggers.verify.keyed import Keyed
 from stream_triggers.verify.ledger import DIGEST_BYTES, INVOCATIONS_PLACE, Found, Ledger, Mark
 from stream_triggers.verify.report import Finding, Report
 from stream_triggers.verify.scope import Scope
@@ -33,17 +34,24 @@ T = TypeVar("T", bound=msgspec.Struct)
 class Outputs:
     """Takes in the records of the output topics."""
 
-    def __init__(self, scope: Scope, history: History, ledger: Ledger, report: Report) -> None:
+    def __init__(
+        self, scope: Scope, history: History, ledger: Ledger, report: Report, keyed: Keyed, facts_topic: str
+    ) -> None:
         self._scope = scope
         self._history = history
         self._ledger = ledger
         self._report = report
+        self._keyed = keyed
+        self._facts_topic = facts_topic
 
     def take_invocations(self, records: Sequence[Record]) -> None:
         """Records of ``invocations``."""
         for record in records:
             invocation = self._read(record, (Invocation,))
             if invocation is None:
+                continue
+            if invocation.trigger_id in self._history.keyed:
+                self._keyed.take(invocation, record)
                 continue
             found = Found(record.partition(), record.offset())
             self._ledger.find(
@@ -77,7 +85,7 @@ class Outputs:
         """Records of ``dead-letters``."""
         for record in records:
             letter = self._read(record, (DeadLetter,))
-            if letter is None:
+            if letter is None or letter.trigger_id in self._history.keyed or letter.topic == self._facts_topic:
                 continue
             place = self._place(letter.topic, letter.partition)
             if place is None:
@@ -89,6 +97,9 @@ class Outputs:
             self._ledger.find_notice(place, letter.offset, Mark.LETTER, found, letter.stage, trigger_id, kept)
 
     def _take_run(self, run: TriggerRun, record: Record) -> None:
+        if run.trigger_id in self._history.keyed:
+            self._keyed.take(run, record)
+            return
         cause = run.participants[-1] if run.participants else None
         place = None if cause is None else self._place(cause.topic, cause.partition)
         if cause is None or place is None:
@@ -108,6 +119,9 @@ class Outputs:
     def _take_decision(self, decision: Decision, record: Record) -> None:
         place = self._place(decision.topic, decision.partition)
         trigger_id = decision.trigger_id or ""
+        if trigger_id in self._history.keyed:
+            self._keyed.take(decision, record)
+            return
         if place is None:
             self._find_odd(record, "decision about a position that is no input's", trigger_id=trigger_id)
             return

@@ -48,15 +48,22 @@ class Scope:
         self.inputs = tuple(sorted(partitions_of(cluster, topics.inputs)))
         """The input partitions; a place is an index of this."""
         self.places = {partition: place for place, partition in enumerate(self.inputs)}
-        committed = committed_offsets(cluster, self.inputs)
+        facts = partitions_of(cluster, [topics.trigger_facts])
+        committed = committed_offsets(cluster, (*self.inputs, *facts))
+        self.facts_ends = {each: committed[each] for each in facts}
+        """Where the group has committed the facts partitions."""
         first = self._from_instant(self.inputs, since_ms)
-        ends = committed if until_ms is None else _least(committed, cluster.offsets_at(self.inputs, until_ms))
+        ends: Mapping[TopicPartition, int] = {each: committed[each] for each in self.inputs}
+        if until_ms is not None:
+            ends = _least(ends, cluster.offsets_at(self.inputs, until_ms))
         self.starts = _least(first, ends)
         self.ends = ends
         self._first = [self.starts[each] for each in self.inputs]
         self._end = [self.ends[each] for each in self.inputs]
         self.is_whole = not self._leave_out_deleted(topics, now_ms) and since_ms is None
         """Whether everything that was ever fired or decided is read."""
+        self.is_everything = self.is_whole and until_ms is None
+        """Whether there is no limit at all to what is judged."""
 
     def is_judged(self, place: int, offset: int) -> bool:
         """Whether the message at this position is one of those judged."""

@@ -5,7 +5,7 @@ import json
 import shutil
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import avro.io
 import avro.schema
@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.invocation import Decision, Invocation, Reason, TriggerRun
 from stream_triggers.core.message import Event, Failure, Participant, Success, TaskResult, TaskStatus
 from stream_triggers.core.record import Activation, DeadLetter, Definition, Fact, Header, Tick
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec import (
+    arrival_decoder,
     decode,
     decode_event,
     decode_result,
@@ -63,7 +64,7 @@ json_values = st.recursive(
 )
 objects = st.dictionaries(texts, json_values, max_size=4)
 kinds = st.sampled_from(["event", "status", "result", "exception", "schedule"])
-reasons = st.sampled_from(["duplicate", "filter_failed", "arguments_failed", "definitions_changed"])
+reasons = st.sampled_from(get_args(Reason))
 chain = {"traceparent": maybe, "root": maybe, "depth": ints}
 
 
@@ -310,7 +311,7 @@ REFUSED = [
     (written(FACT, fields=b"null"), "Fact.fields is not a JSON object: NoneType"),
     (
         written(Decision("duplicate", "events", 0, 7, 0), reason="because"),
-        "Decision.reason is 'because', not one of arguments_failed, definitions_changed, duplicate, filter_failed",
+        "Decision.reason is 'because', not one of " + ", ".join(sorted(get_args(Reason))),
     ),
 ]
 
@@ -566,6 +567,53 @@ def route_of(message: Event | TaskStatus | TaskResult) -> tuple[str, ...]:
             return ("result" if isinstance(message.outcome, Success) else "exception", message.task)
 
 
+# Arrivals
+
+
+def arrival(value: Any, data: bytes) -> Any:
+    """What becomes of the bytes of a message that begins as that of ``value`` does, or the error."""
+    [prefix] = CUTTERS[type(value)]([encode(value)])
+    return outcome(arrival_decoder(prefix), data)
+
+
+@examples(300)
+@given(messages, st.lists(mutations, max_size=2))
+def test_a_message_arrives_as_it_is_decoded(value: Any, changes: list[tuple[str, int, bytes]]) -> None:
+    [prefix] = CUTTERS[type(value)]([encode(value)])
+    rest = encode(value)[len(prefix) :]
+    for change in changes:
+        rest = mutate(rest, change) if rest else rest
+
+    made, decoded = arrival(value, prefix + rest), outcome(DECODERS[type(value)], prefix + rest)
+
+    if isinstance(made, str):
+        assert made == decoded
+    else:
+        assert made == (decoded, decoded.id.encode(), write_long(decoded.time_ms))
+
+
+@pytest.mark.parametrize("time_ms", [0, 2**13 - 1, 2**13, 2**34 - 1, 2**34, NOW_MS, 2**41 - 1, 2**41, LAST_MS])
+def test_an_instant_arrives_as_it_is_written(time_ms: int) -> None:
+    value = msgspec.structs.replace(EVENT, time_ms=time_ms)
+
+    assert arrival(value, encode(value)) == (value, b"e-1", write_long(time_ms))
+
+
+def test_an_instant_written_longer_than_need_be_arrives_as_it_is_written_here() -> None:
+    shortest = write_long(2**34 - 1)
+    data = event(time_ms=shortest[:-1] + bytes((shortest[-1] | 0x80, 0)))
+    [prefix] = event_prefixes([data])
+
+    assert arrival_decoder(prefix)(data) == (Event("a", "b", 2**34 - 1, None, {}), b"b", shortest)
+
+
+def test_a_prefix_written_longer_than_need_be_is_read_as_any_other() -> None:
+    data = event(code=b"\x84\0a\x04", time_ms=write_long(NOW_MS))  # one byte earlier begins an id of two bytes
+    [prefix] = event_prefixes([data])
+
+    assert arrival_decoder(prefix)(data) == (Event("a\x04", "b", NOW_MS, None, {}), b"b", write_long(NOW_MS))
+
+
 # Firings
 
 
@@ -576,12 +624,12 @@ def test_a_firing_is_written_as_avro_writes_its_two_records(
 ) -> None:
     run_hex = run_id.hex()
     one = msgspec.structs.replace(of, time_ms=value.time_ms)
-    cause = f"{one.kind}/{one.id}"
-    invocation = msgspec.structs.replace(value, id=run_hex, run_id=run_hex, causes=(cause,))
+    cause, root = f"{one.kind}/{one.id}", value.root or one.id
+    invocation = msgspec.structs.replace(value, id=run_hex, run_id=run_hex, causes=(cause,), root=root)
     run = TriggerRun(
         *(value.trigger_id, value.trigger_version, epoch, value.task, run_hex, run_hex, value.time_ms, value.key),
         participants=(one,),
-        root=value.root,
+        root=root,
         depth=value.depth,
     )
     encode_firing = firing_encoder(
@@ -589,8 +637,8 @@ def test_a_firing_is_written_as_avro_writes_its_two_records(
     )
 
     written = encode_firing(
-        *(run_id, value.time_ms, value.key, orjson.dumps(value.arguments), one.id, value.traceparent),
-        *(value.root, value.depth, one.offset),
+        *(run_id, value.key, orjson.dumps(value.arguments), one.id.encode(), write_long(value.time_ms)),
+        *(value.traceparent, root.encode(), value.depth, one.offset),
     )
 
     assert written == (
@@ -604,4 +652,4 @@ def test_a_firing_that_cannot_be_written_is_refused() -> None:
     encode_firing = firing_encoder("ship", "ship-order", "1", 0, "when", "event", "events", 0)
 
     with pytest.raises(InvalidMessage, match=r"a firing cannot be written: .* surrogates not allowed"):
-        encode_firing(bytes(16), NOW_MS, "\ud800", b"{}", "e-1", None, None, 1, 7)
+        encode_firing(bytes(16), "\ud800", b"{}", b"e-1", write_long(NOW_MS), None, b"e-1", 1, 7)

@@ -8,6 +8,7 @@ import pytest
 
 from stream_triggers.errors import Corrupt, Misconfigured
 from stream_triggers.runtime import changelog
+from stream_triggers.runtime.changelog import ClaimsLog
 from stream_triggers.runtime.claims import Claims, claim_prefix
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import Fault, MemoryProducer
@@ -38,7 +39,8 @@ class Setting:
     def another_restore(self, store: MemoryStore) -> Restore:
         bundle = self.bundle
         claims = Claims(store, bundle.config.claim_retention_ms)
-        return Restore(bundle.log(), self.participant.member, store, claims, bundle.clock, bundle.topics, self.counters)
+        tables = {CHANGELOG: ClaimsLog(claims, "events", bundle.clock)}
+        return Restore(bundle.log(), self.participant.member, store, tables, bundle.topics, self.counters)
 
     def write(self, *events: str, partition: int = 0) -> None:
         for event in events:

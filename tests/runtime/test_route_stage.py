@@ -16,8 +16,10 @@ from stream_triggers.core.record import DeadLetter
 from stream_triggers.core.route import RouteIndex, plan
 from stream_triggers.core.trigger import parse_trigger, version
 from stream_triggers.runtime.claims import Claims
+from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.keyed.facts import FactWriter
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.memory_log.topic import COMMITTED
@@ -46,13 +48,15 @@ class Stage:
         self.store = MemoryStore()
         self.claims = Claims(self.store, 60_000)
         self.functions = AllowedFunctions(allow_modules)
-        self.stage = RouteStage(TOPICS, runs_partitions, self.claims, self.counters, MESSAGE_BYTES_MAX)
+        self.stage = RouteStage(
+            TOPICS, runs_partitions, self.claims, FactWriter(1, ManualClock()), self.counters, MESSAGE_BYTES_MAX
+        )
         self.use(*triggers)
         self.offset = 0
         self.outputs = Outputs()
 
     def use(self, *triggers: Mapping[str, Any]) -> None:
-        self.stage.use(RouteIndex([plan(parse_trigger(each), self.functions) for each in triggers]))
+        self.stage.use(RouteIndex([plan(parse_trigger(each), self.functions) for each in triggers]), {})
 
     def process(self, *values: Message | bytes | None, topic: str = "", partition: int = 0) -> Stage:
         """One batch."""

@@ -45,6 +45,7 @@ def test_names_are_those_of_the_contract() -> None:
         "shop-claims-events-changelog",
         "shop-claims-task-status-changelog",
         "shop-claims-task-results-changelog",
+        "shop-state-trigger-facts-changelog",
     }
 
 
@@ -52,6 +53,7 @@ def test_a_prefix_is_put_before_every_name_once() -> None:
     topics = Topics("shop", "eu.")
     assert topics.inputs == ("eu.events", "eu.task-status", "eu.task-results")
     assert topics.changelog(topics.events) == "eu.shop-claims-events-changelog"
+    assert topics.changelog(topics.trigger_facts) == "eu.shop-state-trigger-facts-changelog"
     assert all(spec.name.startswith("eu.") for spec in specs(topics, {}, claim_retention_ms=DAY_MS))
 
 
@@ -187,9 +189,17 @@ def test_what_the_engine_does_not_depend_on_is_the_operators(name: str, settings
 
 def test_inputs_and_outputs_may_have_any_number_of_partitions() -> None:
     existing = wanted()
-    for name in ("invocations", "trigger-runs", "dead-letters", "trigger-facts"):
+    for name in ("invocations", "trigger-runs", "dead-letters"):
         existing[name] = replace(existing[name], partitions=11)
     assert problems(existing) == ()
+
+
+def test_the_facts_have_as_many_partitions_as_the_changelog_of_their_states() -> None:
+    existing = wanted()
+    existing["trigger-facts"] = replace(existing["trigger-facts"], partitions=11)
+    assert [(each.topic, each.problem) for each in problems(existing)] == [
+        ("shop-state-trigger-facts-changelog", "has 4 partitions, needs 11")
+    ]
 
 
 def test_definitions_in_more_than_one_partition_are_a_problem() -> None:

@@ -122,7 +122,7 @@ def test_what_is_counted() -> None:
     bundle.work_off(worker)
     counters = worker.counters
     assert (counters.messages, counters.matched, counters.unmatched, counters.fired) == (3, 2, 1, 1)
-    assert (counters.transactions, counters.aborts, counters.restores) == (1, 0, 3)
+    assert (counters.transactions, counters.aborts, counters.restores) == (1, 0, 4)
 
 
 # Going on after a crash
@@ -352,7 +352,7 @@ def test_two_workers_share_the_partitions_and_nothing_fires_twice() -> None:
         workers[number % 2].run_once(0)
     bundle.work_off(*workers)
     assert sorted(bundle.fired()) == sorted(f"ship event/e{number}" for number in range(40))
-    assert [len(worker._owned) for worker in workers] == [3, 3]
+    assert [len(worker._owned) for worker in workers] == [4, 4]
 
 
 def test_a_worker_that_was_away_too_long_drops_what_it_had_open_and_joins_again() -> None:
@@ -455,7 +455,7 @@ def test_while_the_brokers_are_away_it_tries_again_with_growing_pauses() -> None
     for nth in range(1, 9):
         bundle.cluster.faults.plan("open", Fault.RETRIABLE, nth=nth)
     worker = bundle.worker()
-    stop = run(bundle, worker, lambda: worker.counters.restores == 3)
+    stop = run(bundle, worker, lambda: worker.counters.restores == 4)
     assert stop.waits_s == [0.5, 1.0, 2.0, 4.0, 8.0, PAUSE_MAX_S, PAUSE_MAX_S, PAUSE_MAX_S]
 
 
@@ -464,7 +464,7 @@ def test_a_success_makes_the_pauses_short_again() -> None:
     bundle.cluster.faults.plan("open", Fault.RETRIABLE)
     bundle.cluster.faults.plan("poll", Fault.RETRIABLE)
     worker = bundle.worker()
-    assert run(bundle, worker, lambda: worker.counters.restores == 3).waits_s == [0.5, 0.5]
+    assert run(bundle, worker, lambda: worker.counters.restores == 4).waits_s == [0.5, 0.5]
 
 
 def test_a_store_that_a_predecessor_still_holds_is_waited_for_and_told_as_what_it_is(
@@ -510,7 +510,7 @@ def test_a_store_is_opened_once_also_when_the_brokers_do_not_answer() -> None:
         return opened[-1]
 
     worker = bundle.worker(log=UnansweredLog(bundle), open_store=open_store)
-    run(bundle, worker, lambda: worker.counters.restores == 3)
+    run(bundle, worker, lambda: worker.counters.restores == 4)
     assert len(opened) == 1
 
 

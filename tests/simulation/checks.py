@@ -15,18 +15,22 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
+from stream_triggers.core.message import Participant
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.claims import claim_prefix
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.log import TopicPartition
-from stream_triggers.runtime.memory_log import Entry, MemoryLog
+from stream_triggers.runtime.memory_log import MemoryLog
 from stream_triggers.runtime.memory_log.group import Credentials
 from stream_triggers.runtime.store import Changes, MemoryStore
 from stream_triggers.verify import verify
 from tests.simulation.disk import Disk
-from tests.simulation.material import FUNCTIONS
+from tests.simulation.keyed_checks import KeyedChecks
+from tests.simulation.material import FUNCTIONS, KEYED_IDS
+from tests.simulation.model import Model
 from tests.simulation.oracle import Definitions, Expected, Input, Letter, expect, in_force
+from tests.simulation.tail import Tail
 
 CLAIMS = "claims-"
 """What the names of the store's columns of claims begin with."""
@@ -48,6 +52,8 @@ class Checks:
         self._claims = {
             self._topics.changelog_of(tp): CommittedClaims(world, self._topics.changelog_of(tp)) for tp in world.sent
         }
+        self.keyed = KeyedChecks(world)
+        self._keyed_runs: set[tuple[str, tuple[Participant, ...]]] = set()
         self._retention_ms = world.config.claim_retention_ms
         self._runs: Counter[tuple[str, TopicPartition]] = Counter()
         self._again: dict[TopicPartition, set[tuple[int, str]]] = defaultdict(set)
@@ -60,6 +66,7 @@ class Checks:
 
     def before_apply(self, process: Process, changes: Changes) -> None:
         """Each claim is committed, and each position is that of a copy without gaps."""
+        self.keyed.before_apply(str(process), changes)
         put: set[bytes] = set()
         for column, key, _ in changes.puts:
             if not column.startswith(CLAIMS):
@@ -70,13 +77,15 @@ class Checks:
             assert key[-RUN_ID_BYTES:] in committed, f"{process} stores a claim of {tp} that is not committed"
         for column, key, value in changes.puts:
             if column == changelog.POSITIONS:
-                self._require_copy(process.disk, key, int.from_bytes(value, "big"), put, str(process))
+                self._require_copy(process.disk, key, int.from_bytes(value, "big"), put, str(process), changes)
 
     def after_turn(self) -> None:
         """Nothing has gone back, nothing has come twice."""
         for tp, offset in self._group.offsets.items():
             assert offset >= self._offsets.get(tp, 0), f"committed offset of {tp} went back to {offset}"
         self._offsets = dict(self._group.offsets)
+        for source, offset, run_id in self.keyed.after_turn():
+            self._again[source].add((offset, run_id))
         for tail in self._run_tails:
             for entry in tail.settled():
                 record = decode(entry.value())
@@ -84,6 +93,10 @@ class Checks:
                     self._see_run(record, entry.timestamp()[1])
 
     def _see_run(self, run: TriggerRun, time_ms: int) -> None:
+        if run.trigger_id in KEYED_IDS:
+            assert (run.run_id, run.participants) not in self._keyed_runs, f"{run} is committed twice"
+            self._keyed_runs.add((run.run_id, run.participants))
+            return
         cause = run.participants[-1]
         tp = TopicPartition(cause.topic, cause.partition)
         before = self._runs[run.run_id, tp]
@@ -103,7 +116,8 @@ class Checks:
 
     def backlog(self) -> dict[TopicPartition, int]:
         """How much of each input is not worked off."""
-        return {tp: len(sent) - self._group.offsets.get(tp, 0) for tp, sent in self._world.sent.items()}
+        inputs = {tp: len(sent) - self._group.offsets.get(tp, 0) for tp, sent in self._world.sent.items()}
+        return inputs | self.keyed.backlog()
 
     def when_drained(self, process: Process) -> None:
         """The store of an owner holds what its changelogs hold."""
@@ -130,7 +144,9 @@ class Checks:
             for key, value in disk.store.scan(changelog.POSITIONS, b"", b"\xff"):
                 self._require_copy(disk, key, int.from_bytes(value, "big"), set(), "a disk")
         expected = self._expected()
-        self._compare_outputs(expected)
+        models = self.keyed.models()
+        self.keyed.at_end(expected.values(), models)
+        self._compare_outputs(expected, models)
         self._compare_order(expected)
         self._compare_claims(expected)
         self._verify()
@@ -156,8 +172,9 @@ class Checks:
             expected[tp] = expect(tp, inputs, definitions)
         return expected
 
-    def _compare_outputs(self, expected: dict[TopicPartition, Expected]) -> None:
-        topics, each = self._topics, list(expected.values())
+    def _compare_outputs(self, expected: dict[TopicPartition, Expected], models: Sequence[Model]) -> None:
+        topics = self._topics
+        each: list[Expected | Model] = [*expected.values(), *models]
         invocations = Counter(entry.value() for entry in self._world.cluster.records(topics.invocations))
         _same("invocations", invocations, Counter(encode(one) for part in each for one in part.invocations), decode)
         runs = self._decoded(topics.trigger_runs)
@@ -166,7 +183,12 @@ class Checks:
         wanted = Counter(map(encode, records))
         _same("run records and decisions", noted, wanted, decode)
         letters = Counter(_letter(one) for one in self._decoded(topics.dead_letters))
-        _same("dead letters", letters, Counter(one for part in each for one in part.letters), lambda letter: letter)
+        _same(
+            "dead letters",
+            letters,
+            Counter(one for part in expected.values() for one in part.letters),
+            lambda letter: letter,
+        )
 
     def _compare_order(self, expected: dict[TopicPartition, Expected]) -> None:
         """In each partition of the output, what came of one input partition is in the order of that."""
@@ -179,7 +201,7 @@ class Checks:
         reached: dict[tuple[int, TopicPartition], int] = {}
         for entry in self._world.cluster.records(self._topics.invocations):
             invocation = decode(entry.value(), (Invocation,))
-            if len(owners[invocation.run_id]) > 1:
+            if invocation.trigger_id in KEYED_IDS or len(owners[invocation.run_id]) > 1:
                 continue
             lane, place = (entry.partition(), owners[invocation.run_id][0]), places[invocation.run_id]
             assert reached.get(lane, -1) < place, f"{invocation} is out of order"
@@ -198,31 +220,20 @@ class Checks:
     def _decoded(self, topic: str) -> list[Any]:
         return [decode(entry.value()) for entry in self._world.cluster.records(topic)]
 
-    def _require_copy(self, disk: Disk, key: bytes, position: int, put: set[bytes], who: str) -> None:
+    def _require_copy(
+        self, disk: Disk, key: bytes, position: int, put: set[bytes], who: str, changes: Changes | None = None
+    ) -> None:
         topic, _, number = key.decode().rpartition("/")
+        name = TopicPartition(topic, int(number))
+        if self.keyed.is_changelog(name):
+            self.keyed.require_copy(disk.store, changes or Changes(), name, position, who)
+            return
         committed = self._claims[TopicPartition(topic, int(number))]
         prefix = committed.prefix
         young_ms = self._world.now_ms() - self._retention_ms
         for offset, run_id in committed.needed(position, young_ms):
             is_stored = prefix + run_id in put or _is_stored(disk.store, prefix + run_id)
             assert is_stored, f"{who} notes position {position} of {topic}/{number} without the claim at {offset}"
-
-
-class Tail:
-    """The committed entries of a partition, each given once, when nothing before it is open any more."""
-
-    def __init__(self, world: World, partition: TopicPartition) -> None:
-        self._partition = world.cluster.partition(partition)
-        self._next = 0
-
-    def settled(self) -> Iterator[Entry]:
-        """Those that have become settled since the last time."""
-        entries, stop = self._partition.entries, self._partition.last_stable
-        while self._next < stop:
-            entry = entries[self._next]
-            self._next += 1
-            if entry.outcome == "committed":
-                yield entry
 
 
 class CommittedClaims:

@@ -64,6 +64,10 @@ class SimulatedLog:
         self._process.ask()
         return self.inner.end_offsets(partitions)
 
+    def offsets_at(self, partitions: Iterable[TopicPartition], time_ms: int) -> Mapping[TopicPartition, int]:
+        self._process.ask()
+        return self.inner.offsets_at(partitions, time_ms)
+
     def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
         self._process.ask()
         return self.inner.topic_ids(names)

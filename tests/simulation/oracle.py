@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stream_triggers.core.invocation import Decision, Invocation, Reason, TriggerRun
-from stream_triggers.core.message import Message, Participant, kind_of
-from stream_triggers.core.route import LeafGroup, MatchFailure, Plan, Route, RouteIndex
+from stream_triggers.core.message import Message, Participant, Position, kind_of
+from stream_triggers.core.record import Fact
+from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
 from stream_triggers.core.step import invoke
 from stream_triggers.errors import EvaluationFailed
 from stream_triggers.runtime.log import TopicPartition
@@ -46,6 +47,7 @@ class Expected:
     runs: list[TriggerRun] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
     claims: set[str] = field(default_factory=set)
 
 
@@ -119,14 +121,24 @@ def _judge(place: _Place, definitions: Definitions, expected: Expected) -> None:
     matches, failures = group.match(message)
     for failure in failures:
         _fail(place, "filter_failed", "filter", failure, message, expected)
-    for owner, leaf in matches:
-        _fire(place, owner, leaf, message, expected)
+    for match in matches:
+        _fire(place, match, message, expected)
 
 
-def _fire(place: _Place, owner: Plan, leaf: str, message: Message, expected: Expected) -> None:
+def _fire(place: _Place, match: Match, message: Message, expected: Expected) -> None:
+    owner, leaf, more = match
     run_id = owner.run_ids.of_one(kind_of(message), message.id).hex()
     if run_id in expected.claims and run_id not in place.input.again:
         expected.decisions.append(place.decision("duplicate", owner, message, run_id, ""))
+        return
+    if owner.keyed is not None:
+        position = Position(*place.partition, place.input.offset)
+        routed = owner.keyed.routing.facts(message, (leaf, *more), position)
+        for refusal in routed.refusals:
+            expected.decisions.append(place.decision(refusal.reason, owner, message, None, refusal.detail))
+        if routed.facts:
+            expected.claims.add(run_id)
+            expected.facts += routed.facts
         return
     try:
         invocation = invoke(owner, message, MESSAGE_BYTES_MAX)

@@ -7,16 +7,19 @@ what was written is worked off, and everybody stops.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from random import Random
 
 from stream_triggers.config import Config
 from stream_triggers.runtime.clock import ManualClock
+from stream_triggers.runtime.keyed import evaluate_stage
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, MemoryCluster, MemoryLog
 from stream_triggers.runtime.store import Changes
 from stream_triggers.runtime.topics import Topics, specs
+from tests.mutants import replaced
 from tests.simulation.chance import SHORT_RETENTION_MS, Profile, RandomFaults, Turn, draw_profile
 from tests.simulation.checks import Checks
 from tests.simulation.disk import Disk
@@ -29,6 +32,7 @@ from tests.simulation.material import (
     remembered_definitions,
     some_message,
 )
+from tests.simulation.model import SWEPT_PER_TICK, TIMERS_PER_TICK
 from tests.simulation.process import FaultPoint, Process, ProgrammerError
 
 START_MS = 1_700_000_000_000
@@ -82,6 +86,10 @@ class World:
 
     def run(self) -> None:
         """The whole schedule, with all its checks; raises ``AssertionError`` when something is not as it must be."""
+        with small_steps():
+            self._run()
+
+    def _run(self) -> None:
         self._define(USABLE, 8)
         for slot in range(self.profile.slots):
             self._start(str(slot))
@@ -170,7 +178,7 @@ class World:
 
     def _write(self) -> None:
         for _ in range(self.random.choice((1, 2, 4, 8))):
-            sent = some_message(self.random, self.topics)
+            sent = some_message(self.random, self.topics, self.now_ms())
             before = {tp: len(entries) for tp, entries in self._entries(sent.topic).items()}
             self.cluster.write(sent.topic, [Outgoing(key=sent.key, value=sent.value)])
             definitions = self._definitions_end()
@@ -294,6 +302,16 @@ class World:
         return self.cluster.partition(TopicPartition(self.topics.trigger_definitions, 0)).end
 
 
+@contextmanager
+def small_steps() -> Iterator[None]:
+    """Look at few states for one tick, so that there is more to do than that."""
+    with (
+        replaced(evaluate_stage, "TIMERS_PER_TICK", TIMERS_PER_TICK),
+        replaced(evaluate_stage, "SWEPT_PER_TICK", SWEPT_PER_TICK),
+    ):
+        yield
+
+
 def simulate(seed: int) -> None:
     """Run the schedule of ``seed``."""
     with remembered_definitions():
@@ -306,7 +324,7 @@ def digest(seed: int) -> str:
     with remembered_definitions():
         world.run()
     topics = world.topics
-    names = (*topics.all, *map(topics.changelog, topics.inputs))
+    names = (*topics.all, *topics.changelogs)
     entries = [
         (repr(each), each.timestamp()) for name in names for part in world.cluster.entries(name) for each in part
     ]

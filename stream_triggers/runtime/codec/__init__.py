@@ -4,7 +4,9 @@
 
 ``schemas`` finds and names the schema files, ``shape`` says how their records correspond to the values of ``core``.
 ``general`` is the codec that knows everything and needs time; ``hot`` is the same, generated and fast, and hands over
-to it what is unusual. ``decoder``, ``encoder`` and ``template`` write the code that ``hot`` runs.
+to it what is unusual. ``decoder``, ``encoder`` and ``template`` write the code that ``hot`` runs. What a worker does
+with a message: ``prefix`` cuts out who could listen to it, ``arrival_decoder`` decodes what is behind that, and
+``firing_encoder`` writes what comes of it.
 
 Rules:
 1. Nothing but ``InvalidMessage`` comes of wrong bytes, and nothing wrong is written.
@@ -13,7 +15,9 @@ Rules:
 """
 
 from stream_triggers.runtime.codec.hot import (
+    Arrival,
     EncodeFiring,
+    arrival_decoder,
     decode,
     decode_event,
     decode_result,
@@ -30,7 +34,9 @@ from stream_triggers.runtime.codec.hot import (
 )
 
 __all__ = [
+    "Arrival",
     "EncodeFiring",
+    "arrival_decoder",
     "decode",
     "decode_event",
     "decode_result",

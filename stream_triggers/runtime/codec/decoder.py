@@ -9,14 +9,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, assert_never
 
 import orjson
 
+from stream_triggers.runtime.codec.instant import INSTANT_BYTES, LOW_BYTES, READ_LOW, READ_REST
 from stream_triggers.runtime.codec.schemas import HEADER_BYTES
 from stream_triggers.runtime.codec.shape import (
-    TIME_MS_MAX,
     Either,
     Flag,
     Instant,
@@ -32,26 +33,77 @@ from stream_triggers.runtime.codec.shape import (
 from stream_triggers.runtime.codec.source import Source
 from stream_triggers.runtime.codec.wire import read_unsigned, read_unsigned_int
 
+NAMES: Mapping[str, Any] = {
+    "read_32": read_unsigned_int,
+    "read_64": read_unsigned,
+    "loads": orjson.loads,
+    "READ_LOW": READ_LOW,
+    "READ_REST": READ_REST,
+}
+"""What generated decoders name."""
+
 
 def decoder(name: str, shape: Record, header: bytes, otherwise: Callable[[bytes | None], Any]) -> Any:
     """A function from the bytes of a message to its value; ``otherwise`` does the same for every message."""
     out = Source("return otherwise(data)")
-    with out.block(f"def {name}(data)"):
-        with out.block("try"):
-            out.need(f"data[:{HEADER_BYTES}] == {header!r}")
-            out.line(f"p = {HEADER_BYTES}")
-            out.line("odd = 0")
-            _read(out, shape, "value")
-            out.need("p == len(data) and not odd & 1")
-            out.line("return value")
-        with out.block("except (IndexError, TypeError, ValueError)"):
-            out.line(out.otherwise)
-    names = {"read_32": read_unsigned_int, "read_64": read_unsigned, "loads": orjson.loads}
-    return out.compile(name, {**names, "otherwise": otherwise})
+    with out.block(f"def {name}(data)"), _guarded(out):
+        out.need(f"data[:{HEADER_BYTES}] == {header!r}")
+        _read_message(out, shape, str(HEADER_BYTES), (), ())
+    return out.compile(name, {**NAMES, "otherwise": otherwise})
+
+
+def rest_decoder(
+    name: str, shape: Record, texts: Sequence[str], kept: Sequence[str], otherwise: Callable[[bytes], Any]
+) -> Any:
+    """A function from ``texts``, the first fields of ``shape``, and where they end, to a decoder of what is behind.
+
+    The decoder takes whole messages, and relies on their beginning with the header and these texts. It returns the
+    value and, of the fields in ``kept``, texts and instants, also the bytes.
+    """
+    out = Source("return otherwise(data)")
+    with out.block(f"def {name}({', '.join(f'value_{text}' for text in texts)}, start)"):
+        with out.block("def decode(data)"), _guarded(out):
+            _read_message(out, shape, "start", texts, kept)
+        out.line("return decode")
+    return out.compile(name, {**NAMES, "otherwise": otherwise})
+
+
+@contextmanager
+def _guarded(out: Source) -> Iterator[None]:
+    with out.block("try"):
+        yield
+    with out.block("except (LookupError, TypeError, ValueError)"):
+        out.line(out.otherwise)
+
+
+def _read_message(out: Source, shape: Record, start: str, known: Sequence[str], kept: Sequence[str]) -> None:
+    """Lines that return the value, of whose fields the ``known`` ones are before ``start``, and the ``kept`` bytes."""
+    out.line(f"p = {start}; odd = 0")
+    fields = shape.fields[len(known) :]
+    tail = _tail(fields)
+    for name, of in fields[: len(fields) - len(tail)]:
+        _read(out, of, f"value_{name}")
+        if name in kept:
+            out.line(f"{name}_bytes = b")
+    if tail:
+        with out.block(f"if data[p:] == {bytes(len(tail))!r} and not odd & 1"):
+            nothing = {name: "None" if isinstance(of, Maybe) else "0" for name, of in tail}
+            out.line(_return(shape, nothing, kept))
+    for name, of in tail:
+        _read(out, of, f"value_{name}")
+    out.need("p == len(data) and not odd & 1")
+    out.line(_return(shape, {}, kept))
+
+
+def _return(shape: Record, constants: Mapping[str, str], kept: Sequence[str]) -> str:
+    return f"return {', '.join([_construct(shape, 'value', constants), *(f'{name}_bytes' for name in kept)])}"
 
 
 def _read(out: Source, shape: Shape, target: str) -> None:
-    """Lines that read the value at ``p`` into ``target`` and move ``p`` behind it."""
+    """Lines that read the value at ``p`` into ``target`` and move ``p`` behind it.
+
+    The bytes of an instant, and of a text without their size, are in ``b`` afterwards.
+    """
     match shape:
         case Text() | Raw() | Json():
             _read_sized(out, shape, target)
@@ -77,37 +129,31 @@ def _read(out: Source, shape: Shape, target: str) -> None:
 
 
 def _read_record(out: Source, shape: Record, target: str) -> None:
-    last = _behind_the_tail(shape)
-    for name, of in shape.fields[:last]:
+    for name, of in shape.fields:
         _read(out, of, f"{target}_{name}")
-    if last < len(shape.fields):
-        _read_tail(out, shape.fields[last:], target)
-    arguments = ", ".join(f"{target}_{name}" for name in shape.struct.__struct_fields__)
-    out.line(f"{target} = {shape.struct.__name__}({arguments})")
+    out.line(f"{target} = {_construct(shape, target, {})}")
 
 
-def _behind_the_tail(shape: Record) -> int:
-    """Where the fields begin that end the record and nearly always say nothing: null, or no distance from a root."""
-    at = len(shape.fields)
-    while at and (isinstance(shape.fields[at - 1][1], Maybe) or shape.fields[at - 1][0] == "depth"):
+def _construct(shape: Record, target: str, constants: Mapping[str, str]) -> str:
+    """The expression of a struct whose fields have been read, or are ``constants``."""
+    values = (constants.get(name, f"{target}_{name}") for name in shape.struct.__struct_fields__)
+    return f"{shape.struct.__name__}({', '.join(values)})"
+
+
+def _tail(fields: Sequence[tuple[str, Shape]]) -> Sequence[tuple[str, Shape]]:
+    """The last fields, those that nearly always say nothing, in one byte each: null, or no distance from a root."""
+    at = len(fields)
+    while at and (isinstance(fields[at - 1][1], Maybe) or fields[at - 1][0] == "depth"):
         at -= 1
-    return at
-
-
-def _read_tail(out: Source, fields: Sequence[tuple[str, Shape]], target: str) -> None:
-    """One comparison tells that all of the last fields say nothing."""
-    with out.block(f"if data[p:] == {bytes(len(fields))!r}"):
-        nothing = [f"{target}_{name} = {None if isinstance(of, Maybe) else 0}" for name, of in fields]
-        out.line("; ".join([f"p += {len(fields)}", *nothing]))
-    with out.block("else"):
-        for name, of in fields:
-            _read(out, of, f"{target}_{name}")
+    return fields[at:]
 
 
 def _read_number(out: Source, bits: int) -> None:
-    out.line("n = data[p]")
-    out.line("if n < 128: p += 1")
-    out.line(f"else: n, p = read_{bits}(data, p)")
+    """Numbers of one byte and of two are read in place."""
+    out.line("n = data[p]; p += 1")
+    with out.block("if n > 127"):
+        out.line("n += (data[p] << 7) - 128; p += 1")
+        out.line(f"if n > {(1 << 14) - 1}: n, p = read_{bits}(data, p - 2)")
 
 
 def _read_sized(out: Source, shape: Text | Raw | Json, target: str) -> None:
@@ -115,7 +161,7 @@ def _read_sized(out: Source, shape: Text | Raw | Json, target: str) -> None:
     out.line("odd |= n; q = p + (n >> 1)")
     match shape:
         case Text(filled, words):
-            out.line(f"{target} = data[p:q].decode(); p = q")
+            out.line(f"b = data[p:q]; {target} = b.decode(); p = q")
             if filled:
                 out.need(target)
             if words:
@@ -129,15 +175,9 @@ def _read_sized(out: Source, shape: Text | Raw | Json, target: str) -> None:
 
 
 def _read_instant(out: Source, target: str) -> None:
-    """An instant of the years 1971 to 2039 takes six bytes, and none of six bytes is out of bounds."""
-    out.line("a, b, c, d, e, f = data[p : p + 6]")
-    with out.block("if f < 128 <= a and b > 127 and c > 127 and d > 127 and e > 127"):
-        marks = sum(128 << shift for shift in range(0, 35, 7))
-        out.line(f"n = a + (b << 7) + (c << 14) + (d << 21) + (e << 28) + (f << 35) - {marks}; p += 6")
-    with out.block("else"):
-        out.line("n, p = read_64(data, p)")
-        out.need(f"n <= {2 * TIME_MS_MAX}")
-    out.line(f"odd |= n; {target} = n >> 1")
+    """An instant of the years 1971 to 2039, which takes six bytes; none of six bytes is out of bounds."""
+    out.line(f"q = p + {INSTANT_BYTES}; b = data[p:q]; p = q")
+    out.line(f"{target} = READ_LOW[b[:{LOW_BYTES}]] + READ_REST[b[{LOW_BYTES}:]]")
 
 
 def _read_branches(out: Source, branches: Mapping[int, Shape | None], target: str) -> None:

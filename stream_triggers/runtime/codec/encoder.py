@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, assert_never
 
 import orjson
 
+from stream_triggers.runtime.codec.instant import LOW_BITS, LOW_MAX, WRITE_LOW, WRITE_REST
 from stream_triggers.runtime.codec.shape import (
     TIME_MS_MAX,
     Either,
@@ -44,6 +45,8 @@ NAMES: Mapping[str, Any] = {
     "write_64": write_long,
     "MORE": MORE,
     "UNSIGNED": UNSIGNED,
+    "WRITE_LOW": WRITE_LOW,
+    "WRITE_REST": WRITE_REST,
     "FLAGS": (b"\x00", b"\x01"),
 }
 """What the lines of ``write`` name."""
@@ -79,8 +82,7 @@ def write(out: Source, shape: Shape, given: str, target: str) -> list[Part]:
         case Text() | Raw() | Json():
             return write_sized(_content(out, shape, given, target))
         case Number(bits):
-            name = out.name(given, target)
-            return [f"(SIZE[{name}] if 0 <= {name} < {len(SIZE)} else write_{bits}({name}))"]
+            return [_write_number(out.name(given, target), bits)]
         case Instant():
             name = out.name(given, target)
             out.need(f"0 <= {name} <= {TIME_MS_MAX}")
@@ -106,9 +108,16 @@ def write_sized(content: str) -> list[Part]:
 
 
 def write_instant(name: str) -> str:
-    """The part of an instant, the name ``name``: ``write_long`` without the call where it takes six bytes."""
-    six = f"MORE[(n := {name} << 1) & 0x3FFF] + MORE[n >> 14 & 0x3FFF] + UNSIGNED[n >> 28]"
-    return f"({six} if {1 << 27} <= {name} < {1 << 41} else write_64({name}))"
+    """The part of an instant, the name ``name``: looked up where it takes more than two bytes."""
+    looked_up = f"WRITE_LOW[{name} & {LOW_MAX}] + WRITE_REST[{name} >> {LOW_BITS}]"
+    return f"({looked_up} if {name} > {LOW_MAX} else write_64({name}))"
+
+
+def _write_number(name: str, bits: int) -> str:
+    """The part of a number, the name ``name``: looked up where it takes up to four bytes."""
+    four = f"MORE[{name} << 1 & {len(MORE) - 1}] + UNSIGNED[{name} >> {LOW_BITS}]"
+    looked_up = f"(SIZE[{name}] if {name} < {len(SIZE)} else {four})"
+    return f"({looked_up} if 0 <= {name} < {1 << 27} else write_{bits}({name}))"
 
 
 def _size(content: str) -> str:

@@ -19,15 +19,16 @@ from typing import Any, NamedTuple
 from stream_triggers.core.invocation import RUN_ID_BYTES
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec.encoder import NAMES, NULL, ONE, Part, join, write, write_sized
-from stream_triggers.runtime.codec.shape import Many, Record, Shape
+from stream_triggers.runtime.codec.shape import Many, Raw, Record, Shape
 from stream_triggers.runtime.codec.source import Source
-from stream_triggers.runtime.codec.wire import SIZE, write_long
+from stream_triggers.runtime.codec.wire import SIZE, write_long, write_text
 
 CONSTANTS = ("task", "trigger_id", "trigger_version", "epoch", "leaf", "kind", "topic", "partition")
 """What is given once: fields of either record, and of the participant."""
 
-VARYING = ("run_id", "time_ms", "key", "arguments", "message_id", "traceparent", "root", "depth", "offset")
-"""What is given for each firing; ``run_id`` raw, ``arguments`` as JSON in bytes."""
+VARYING = ("run_id", "key", "arguments", "message_id", "time", "traceparent", "root", "depth", "offset")
+"""What is given for each firing; ``run_id`` raw, ``time`` as it is written, ``arguments``, ``message_id`` and ``root``
+as bytes without their size."""
 
 RUN_IDS = ("id", "run_id", "invocation_id")
 """Fields of the records, not of the participant, that are the run id as hexadecimal text."""
@@ -51,7 +52,6 @@ def compile_firing(name: str, records: Mapping[Record, bytes]) -> Any:
         with inner.block(f"def encode({', '.join(VARYING)})"):
             with inner.block("try"):
                 inner.line("run_hex = hexlify(run_id)")
-                inner.line("id_bytes = message_id.encode(); id_size = len(id_bytes)")
                 prepared = _Prepared(inner)
                 joins = [
                     join(list(_hoisted(out, [_Constant(repr(header)), *prepared.record(shape)], f"constant_{at}")))
@@ -70,8 +70,7 @@ def _constant(value: str | int) -> bytes:
     """The bytes of a text or a number."""
     if isinstance(value, int):
         return write_long(value)
-    content = value.encode()
-    return write_long(len(content)) + content
+    return write_text(value)
 
 
 def _size(expression: str) -> str:
@@ -80,7 +79,8 @@ def _size(expression: str) -> str:
 
 def _hoisted(out: Source, parts: Sequence[Part | _Constant], name: str) -> Iterator[Part]:
     """``parts`` with each run of constants under one name, which a line in ``out`` gives it."""
-    for at, (is_constant, run) in enumerate(groupby(parts, key=lambda part: isinstance(part, _Constant))):
+    named = [_Constant(repr(part)) if isinstance(part, bytes) else part for part in parts]
+    for at, (is_constant, run) in enumerate(groupby(named, key=lambda part: isinstance(part, _Constant))):
         if is_constant:
             expressions = [part.expression for part in run if isinstance(part, _Constant)]
             out.line(f"{name}_{at} = {' + '.join(expressions)}")
@@ -111,25 +111,28 @@ class _Prepared:
     def _item(self, of: Shape) -> Iterator[Part | _Constant]:
         """The one participant, or the one cause."""
         if not isinstance(of, Record):
-            yield from (_size("id_size + len(cause_head)"), "cause_head", "id_bytes")
+            yield from (_size("len(cause_head) + len(message_id)"), "cause_head", "message_id")
             return
         for field, each in of.fields:
             if field == "id":
-                yield from (_size("id_size"), "id_bytes")
+                yield from write_sized("message_id")
             else:
                 yield from self._field(field, each)
 
     def _field(self, field: str, of: Shape) -> Iterator[Part | _Constant]:
         if field in CONSTANTS:
             yield _Constant(f"constant({field})")
+        elif field == "time_ms":
+            yield "time"
         elif field == "arguments":
             yield from write_sized(field)
+        elif field == "root":
+            yield from (ONE, *self._once(field, Raw()))
         else:
             yield from self._once(field, of)
 
     def _once(self, field: str, of: Shape) -> list[Part]:
         if field not in self._parts:
             parts = write(self._out, of, field, f"{field}_")
-            self._out.line("; ".join(f"{field}_{at} = {part!s}" for at, part in enumerate(parts)))
-            self._parts[field] = [f"{field}_{at}" for at in range(len(parts))]
+            self._parts[field] = [self._out.name(str(part), f"{field}_{at}") for at, part in enumerate(parts)]
         return self._parts[field]

@@ -61,6 +61,12 @@ def write_int(number: int) -> bytes:
     return write_long(number)
 
 
+def write_text(text: str) -> bytes:
+    """The bytes of an Avro string: its size, and its UTF-8."""
+    content = text.encode()
+    return write_long(len(content)) + content
+
+
 def read_unsigned(data: bytes, position: int) -> tuple[int, int]:
     """The number at ``position`` before zigzag is undone, and where it ends.
 

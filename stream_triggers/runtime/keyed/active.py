@@ -1,0 +1,82 @@
+"""The definitions in force in a facts partition: what its activations have led to up to a position.
+
+Rules:
+1. An activation takes effect where it stands, if its definition is newer than the one in force. Repeats and older ones
+   change nothing, so any number of writers may write the same.
+2. A deletion is remembered, so that an older activation cannot undo it. The states of the trigger are void from that
+   position on, at once; they are deleted bit by bit, a few with every tick.
+3. A definition that cannot be used here leaves its trigger's states as they are; nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from stream_triggers.core.record import Activation
+from stream_triggers.errors import Corrupt
+from stream_triggers.runtime.keyed.plans import Plan
+
+FORMAT = 1
+
+Compile: TypeAlias = Callable[[str, bytes], Plan | None]
+"""Makes the plan of a trigger's canonical form, None when it cannot be used here."""
+
+
+class Active(msgspec.Struct, frozen=True, array_like=True):
+    """The definition of a trigger that is in force, or its deletion: then ``version`` and ``form`` are empty."""
+
+    trigger_id: str
+    version: str
+    offset: int
+    form: bytes
+    void_before: int = 0
+    """States last written before this position of the partition do not count."""
+    swept: bool = True
+    """Whether those have been deleted."""
+    swept_to: bytes = b""
+    """The key of the next state to look at."""
+
+    def after(self, activation: Activation, at: int) -> Active:
+        """What is in force from the position ``at`` on."""
+        if activation.definition_offset <= self.offset:
+            return self
+        deleted = not activation.definition
+        return Active(
+            self.trigger_id,
+            activation.trigger_version,
+            activation.definition_offset,
+            activation.definition,
+            at if deleted else self.void_before,
+            not deleted and self.swept,
+            b"" if deleted else self.swept_to,
+        )
+
+    def encode(self) -> bytes:
+        """The bytes of the changelog and the store."""
+        return bytes([FORMAT]) + _ENCODER.encode(self)
+
+
+NOTHING = Active("", "", -1, b"")
+"""What is in force of a trigger that was never activated."""
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Active)
+
+
+def decode_active(value: bytes, where: str) -> Active:
+    """What ``encode`` wrote; ``Corrupt`` when it is of a newer format, or nothing of the kind."""
+    if value[:1] > bytes([FORMAT]):
+        raise Corrupt(
+            f"{where} has format {value[0]} of active definitions, this release reads up to {FORMAT}",
+            hint="a newer release has written here: run that release, or a later one",
+        )
+    try:
+        return _DECODER.decode(value[1:])
+    except msgspec.MsgspecError as error:
+        raise Corrupt(
+            f"{where} is not an active definition: {error}",
+            hint="something else writes to this changelog; give the application a name of its own",
+        ) from error

@@ -1,0 +1,266 @@
+"""The evaluate stage: records of facts partitions in, the records of everything that fires out.
+
+    fact        -> one step of its trigger over the state of its key
+    activation  -> another definition in force; the first look at a schedule
+    tick        -> clocks move, and a bounded number of due states are looked at
+
+Rules:
+1. What comes out, and what is remembered, is a function of the records of the partition in their order and of nothing
+   else: no clock, no configuration, no other topic. ``replay`` makes the same of them again.
+2. Every fact ends in a state, a run, or a decision. A record that is none of the three is a dead letter.
+3. At most ``TIMERS_PER_TICK`` states are looked at for one tick, in the order (instant, state key); what is left is due
+   at the next tick, which the owner of the partition writes as soon as it has read this one.
+4. The wall clock of a fact is the time of its record. Clocks never go back, whatever is written.
+5. A state that outgrows what the changelog takes is dropped, and a decision says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from stream_triggers.core.invocation import Decision, Reason
+from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Outcome, Refusal, encode_state
+from stream_triggers.core.message import Participant
+from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.errors import EvaluationFailed, InvalidMessage
+from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.dead_letters import dead_letter
+from stream_triggers.runtime.keyed.active import NOTHING, Active, Compile
+from stream_triggers.runtime.keyed.facts import home_of, state_key
+from stream_triggers.runtime.keyed.firing import write_firing
+from stream_triggers.runtime.keyed.plans import Plan
+from stream_triggers.runtime.keyed.states import NEVER, FactsPartition, Kept, States
+from stream_triggers.runtime.log import Record
+from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.telemetry import Counters
+
+TIMERS_PER_TICK = 1000
+"""States looked at for one tick: some ten milliseconds of work."""
+
+SWEPT_PER_TICK = 1000
+"""Void states deleted for one tick."""
+
+STATE_BYTES_MAX = 2 * 1024 * 1024
+"""Largest state, written: half of what a record of the changelog may have."""
+
+SIZE_CHECKED_BYTES = STATE_BYTES_MAX // 4
+"""From which estimated size on a state is written to see how large it is."""
+
+NUL = b"\0"
+
+TICK_STATE_BYTES = 200
+"""What a state may grow by when the clocks move, about; a fact adds what its record has."""
+
+
+class EvaluateStage:
+    """Evaluates the records of all facts partitions of a worker."""
+
+    def __init__(
+        self, partitions: int, runs_partitions: int, states: States, compile_: Compile, counters: Counters
+    ) -> None:
+        """``partitions`` is the number of partitions of the facts topic."""
+        self._partitions = partitions
+        self._runs_partitions = runs_partitions
+        self._states = states
+        self._compile = compile_
+        self._counters = counters
+
+    def process(self, records: Sequence[Record]) -> Outputs:
+        """What ``records`` make; states change in the overlay, positions and writing are the caller's."""
+        outputs = Outputs()
+        for number, batch in groupby(records, key=_partition):
+            partition = self._states.partition(number)
+            _Batch(self, partition, outputs).process(list(batch))
+        return outputs
+
+    def is_home(self, trigger_id: str, partition: int) -> bool:
+        """Whether the schedules of a trigger live in a partition."""
+        return home_of(trigger_id, self._partitions) == partition
+
+    def plan_of(self, active: Active) -> Plan | None:
+        """The plan of a definition in force; None when it cannot be used here."""
+        return self._compile(active.trigger_id, active.form)
+
+    def runs_partition(self, partition: int) -> int:
+        """Where run records and decisions of a facts partition go: few partitions make a fast commit."""
+        return partition % self._runs_partitions
+
+    def count(self, facts: int) -> None:
+        """Add to the counters."""
+        self._counters.facts += facts
+
+    def count_decision(self, reason: Reason) -> None:
+        """Add to the counters."""
+        self._counters.decisions[reason] += 1
+
+    def count_letter(self) -> None:
+        """Add to the counters."""
+        self._counters.dead_letters["decode"] += 1
+
+
+class _Batch:
+    """A run of records of one partition."""
+
+    def __init__(self, stage: EvaluateStage, partition: FactsPartition, outputs: Outputs) -> None:
+        self._stage = stage
+        self._partition = partition
+        self._outputs = outputs
+        self._runs_partition = stage.runs_partition(partition.number)
+
+    def process(self, records: list[Record]) -> None:
+        """In their order; states of all facts are fetched at once."""
+        values = [self._read(record) for record in records]
+        facts = [record.key() or b"" for record, value in zip(records, values, strict=True) if value.__class__ is Fact]
+        self._partition.load(facts)
+        self._stage.count(len(facts))
+        for record, value in zip(records, values, strict=True):
+            if value.__class__ is Fact:
+                self._take_fact(value, record)
+            elif value.__class__ is Tick:
+                self._take_tick(value, record)
+            elif value.__class__ is Activation:
+                self._take_activation(value, record)
+
+    def _read(self, record: Record) -> Fact | Tick | Activation | None:
+        try:
+            return decode(record.value(), (Fact, Tick, Activation))  # type: ignore[return-value]
+        except InvalidMessage as error:
+            self._dead_letter(record, error.message)
+            return None
+
+    def _take_fact(self, fact: Fact, record: Record) -> None:
+        partition, at, key = self._partition, record.offset(), record.key() or b""
+        clocks = partition.advance(record.timestamp()[1])
+        active = partition.active.get(fact.trigger_id) or Active(fact.trigger_id, fact.trigger_version, -1, b"")
+        plan = self._stage.plan_of(active) if active.form else None
+        if plan is None:
+            reason: Reason = "trigger_unusable" if active.form else "trigger_deleted"
+            self._refuse(Refusal(reason, "", (fact.participant,)), active, record)
+            return
+        before = partition.get(key)
+        state = before.state if before.at >= active.void_before else None
+        try:
+            outcome = plan.on_fact(state, fact.key, fact, at, clocks)
+        except EvaluationFailed as error:
+            self._refuse(Refusal("arguments_failed", error.message, (fact.participant,)), active, record)
+            return
+        self._take(outcome, plan, active, key, before, record, len(record.value() or b""))
+
+    def _take_activation(self, activation: Activation, record: Record) -> None:
+        partition, trigger_id = self._partition, activation.trigger_id
+        clocks = partition.advance(activation.wall_ms)
+        before = partition.active.get(trigger_id, NOTHING)
+        if before is NOTHING:
+            before = Active(trigger_id, "", -1, b"")
+        active = before.after(activation, record.offset())
+        if active is before:
+            return
+        partition.activate(active)
+        plan = self._stage.plan_of(active) if active.form else None
+        if plan is not None and plan.is_scheduled and self._stage.is_home(trigger_id, partition.number):
+            self._look_at(state_key(trigger_id, ""), plan, active, clocks, record)
+
+    def _take_tick(self, tick: Tick, record: Record) -> None:
+        partition = self._partition
+        partition.is_tick_awaited = False
+        clocks = partition.advance(tick.wall_ms, tick.watermark_ms)
+        due = partition.timers.take(clocks, TIMERS_PER_TICK)
+        partition.load(due)
+        for key in due:
+            active = partition.active.get(key.partition(NUL)[0].decode(), NOTHING)
+            plan = self._stage.plan_of(active) if active.form else None
+            kept = partition.get(key)
+            if kept.at < active.void_before or not active.form:
+                partition.put(key, None, NEVER, record.offset(), 0)
+            elif plan is None:
+                partition.put(key, kept.state, NEVER, kept.at, 0)
+            else:
+                self._look_at(key, plan, active, clocks, record)
+        self._sweep(record)
+
+    def _look_at(self, key: bytes, plan: Plan, active: Active, clocks: Clocks, record: Record) -> None:
+        """Let the clocks have their effect on one state."""
+        before = self._partition.get(key)
+        state = before.state if before.at >= active.void_before else None
+        try:
+            outcome = plan.on_time(state, key.partition(NUL)[2].decode(), clocks)
+        except EvaluationFailed as error:
+            outcome = Outcome(state, (), (Refusal("arguments_failed", error.message),))
+        self._take(outcome, plan, active, key, before, record, TICK_STATE_BYTES, always=True)
+
+    def _take(
+        self,
+        outcome: Outcome,
+        plan: Plan,
+        active: Active,
+        key: bytes,
+        before: Kept,
+        record: Record,
+        more_bytes: int,
+        *,
+        always: bool = False,
+    ) -> None:
+        """Write what a step has made; ``always``, also when nothing is to be remembered anew: its timer is over."""
+        for firing in outcome.firings:
+            invocation, run, run_hex = write_firing(firing, plan.trigger, plan.version)
+            out_key = firing.key.encode() if firing.key else run_hex
+            self._outputs.invocations.append({"value": invocation, "key": out_key})
+            self._outputs.runs.append({"value": run, "key": run_hex, "partition": self._runs_partition})
+        for refusal in outcome.refusals:
+            self._refuse(refusal, active, record)
+        if always or outcome.state is not before.state or outcome.wake != before.wake:
+            size = self._partition.put(key, outcome.state, outcome.wake, record.offset(), more_bytes)
+            if size > SIZE_CHECKED_BYTES and outcome.state is not None:
+                self._bound(key, outcome, active, record)
+
+    def _bound(self, key: bytes, outcome: Outcome, active: Active, record: Record) -> None:
+        """Drop a state that a record of the changelog cannot hold."""
+        assert outcome.state is not None, "what is not there has no size"
+        size = len(encode_state(outcome.state, outcome.wake))
+        if size > STATE_BYTES_MAX:
+            detail = (
+                f"the state of key {key.partition(NUL)[2].decode()!r} has {size} bytes, the limit is {STATE_BYTES_MAX}"
+            )
+            self._refuse(Refusal("hot_key", detail), active, record)
+            self._partition.put(key, None, NEVER, record.offset(), 0)
+
+    def _sweep(self, record: Record) -> None:
+        """Delete some of the states that are void."""
+        partition = self._partition
+        if partition.unswept:
+            partition.sweep(partition.active[min(partition.unswept)], record.offset(), SWEPT_PER_TICK)
+
+    def _refuse(self, refusal: Refusal, active: Active, record: Record) -> None:
+        """Write a decision, about the position of the last message that took part, else of the record itself."""
+        self._stage.count_decision(refusal.reason)
+        last = refusal.participants[-1] if refusal.participants else None
+        if last is None or last.partition == NO_POSITION:
+            last = Participant("", "schedule", "", *_position(record), record.timestamp()[1])
+        decision = Decision(
+            reason=refusal.reason,
+            topic=last.topic,
+            partition=last.partition,
+            offset=last.offset,
+            time_ms=last.time_ms,
+            trigger_id=active.trigger_id or None,
+            trigger_version=active.version or None,
+            detail=refusal.detail,
+            run_id=None if refusal.run_id is None else refusal.run_id.hex(),
+            kind=last.kind,
+            id=last.id,
+        )
+        key = (decision.run_id or decision.id).encode()
+        self._outputs.runs.append({"value": encode(decision), "key": key, "partition": self._runs_partition})
+
+    def _dead_letter(self, record: Record, error: str) -> None:
+        self._stage.count_letter()
+        self._outputs.dead_letters.append(dead_letter(record, "decode", error))
+
+
+def _partition(record: Record) -> int:
+    return record.partition()
+
+
+def _position(record: Record) -> tuple[str, int, int]:
+    return record.topic(), record.partition(), record.offset()

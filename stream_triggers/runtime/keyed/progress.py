@@ -1,0 +1,149 @@
+"""Progress: how far each input partition has been routed, and from all of them the watermark.
+
+The owner of an input partition writes, in the transaction with the facts, an instant before which everything that was
+sent to the partition has been routed. A fact is thus in its partition, before any record of one who has read this.
+
+Rules:
+1. The progress of a partition that has been read to its end is the moment at which its end was asked for. Of one with
+   a backlog it is the time of the last message routed, and no later than now: a sender's clock may be wrong.
+2. Progress never goes back, whoever writes: the table keeps the latest instant of each partition.
+3. The watermark is the least progress of all input partitions, and 0 while that of any is unknown. A partition that
+   nobody works on holds it back; nothing is concluded from a silence that nobody has listened to.
+4. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
+   messages before it, once nothing has come for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from stream_triggers.runtime.log import Log, Outgoing, Reader, Record, TopicPartition, partition_of
+from stream_triggers.runtime.topics import Topics
+
+FORMAT = 1
+READ_MAX = 1000
+
+
+def progress_record(partition: TopicPartition, routed_ms: int) -> Outgoing:
+    """The record of a partition's progress."""
+    return Outgoing(key=name_of(partition), value=bytes([FORMAT]) + routed_ms.to_bytes(8, "big"))
+
+
+def name_of(partition: TopicPartition) -> bytes:
+    """What the progress of a partition is filed under."""
+    return f"{partition.topic}/{partition.partition}".encode()
+
+
+class ProgressTable:
+    """The progress of every input partition, as far as it is committed."""
+
+    def __init__(self, cluster: Log, topics: Topics) -> None:
+        self._cluster = cluster
+        self._topics = topics
+        self._partition = TopicPartition(topics.progress, 0)
+        self._reader: Reader | None = None
+        self._inputs: frozenset[bytes] = frozenset()
+        self.routed_ms: dict[bytes, int] = {}
+
+    def look_for_partitions(self) -> None:
+        """Count the partitions of the inputs again: they may have become more."""
+        specs = self._cluster.topics(self._topics.inputs).values()
+        self._inputs = frozenset(
+            f"{spec.name}/{number}".encode() for spec in specs for number in range(spec.partitions)
+        )
+
+    def catch_up(self) -> None:
+        """Take in what has been committed up to now."""
+        if self._reader is None:
+            start = self._cluster.start_offsets([self._partition])
+            self._reader = self._cluster.reader()
+            self._reader.assign(start)
+        end = self._cluster.end_offsets([self._partition])[self._partition]
+        while self._reader.positions()[self._partition] < end:
+            records = self._reader.poll(READ_MAX, timeout_s=0.1)
+            if not records:
+                return  # a transaction is open there: what it holds is not known yet
+            for record in records:
+                self._take(record)
+
+    @property
+    def watermark_ms(self) -> int:
+        """The instant before which everything that was sent has been routed."""
+        if not self._inputs or not self._inputs <= self.routed_ms.keys():
+            return 0
+        return min(self.routed_ms[name] for name in self._inputs)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _take(self, record: Record) -> None:
+        value, name = record.value() or b"", record.key() or b""
+        if value[:1] == bytes([FORMAT]) and len(value) == 9:
+            self.routed_ms[name] = max(int.from_bytes(value[1:], "big"), self.routed_ms.get(name, 0))
+
+
+class Routing:
+    """How far the worker has read the partitions it owns."""
+
+    def __init__(self, cluster: Log) -> None:
+        self._cluster = cluster
+        self._reader: Reader | None = None
+        self._last_ms: dict[TopicPartition, int] = {}
+        self._looked: dict[TopicPartition, int] = {}  # next offsets at the last look
+
+    def note(self, newest: Mapping[TopicPartition, Record]) -> None:
+        """These are the last messages that were read of their partitions."""
+        self._last_ms.update((partition, record.timestamp()[1]) for partition, record in newest.items())
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """These are no longer ours, or read again."""
+        for partition in partitions:
+            self._last_ms.pop(partition, None)
+            self._looked.pop(partition, None)
+
+    def look(
+        self, next_offsets: Mapping[TopicPartition, int]
+    ) -> tuple[Mapping[TopicPartition, int], dict[TopicPartition, int]]:
+        """Where partitions that are read up to ``next_offsets`` end, and which of them are at their end behind markers.
+
+        The second have not moved since the last look.
+        """
+        ends = self._cluster.end_offsets(next_offsets)
+        behind = {each: at for each, at in next_offsets.items() if at < ends[each] and self._looked.get(each) == at}
+        passed = self._passed(behind, ends) if behind else {}
+        self._looked = {**next_offsets, **passed}
+        return ends, passed
+
+    def measure(
+        self, next_offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], now_ms: int
+    ) -> dict[TopicPartition, int]:
+        """The progress of partitions that are read up to ``next_offsets``; of one not known yet there is none.
+
+        ``now_ms`` is the time before the ``ends`` were asked for.
+        """
+        routed: dict[TopicPartition, int] = {}
+        for partition, offset in next_offsets.items():
+            if offset >= ends[partition]:
+                routed[partition] = now_ms
+            elif partition in self._last_ms:
+                routed[partition] = min(self._last_ms[partition], now_ms)
+        return routed
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _passed(
+        self, behind: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """The ends of those in which nothing but markers is left before them."""
+        self._reader = self._reader or self._cluster.reader()
+        self._reader.assign(behind)
+        filled = {partition_of(record) for record in self._reader.poll(READ_MAX, timeout_s=0.1)}
+        positions = self._reader.positions()
+        passed = {each: ends[each] for each in behind if each not in filled and positions[each] >= ends[each]}
+        self._reader.assign({})
+        return passed

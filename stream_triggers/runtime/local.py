@@ -1,0 +1,129 @@
+"""What a worker has once its slot's store is open: the two stages, what they remember, and what is being restored.
+
+Rules:
+1. The worker decides when; this says what: which stage gets which records, what a commit writes to the changelogs, and
+   what it changes in the store.
+2. A store is opened once: whatever may go unanswered is asked before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stream_triggers.config import Config
+from stream_triggers.core.filter import Functions
+from stream_triggers.runtime import changelog
+from stream_triggers.runtime.changelog import ClaimsLog
+from stream_triggers.runtime.claims import Claims
+from stream_triggers.runtime.clock import Clock
+from stream_triggers.runtime.definitions import DefinitionTable
+from stream_triggers.runtime.keyed.compiler import compiler
+from stream_triggers.runtime.keyed.stage import KeyedStage
+from stream_triggers.runtime.keyed.state_log import StateLog
+from stream_triggers.runtime.log import Log, Member, Outgoing, Record, TopicPartition
+from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.runtime.restore import Restore, Table
+from stream_triggers.runtime.route_stage import RouteStage
+from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.topics import Topics
+from stream_triggers.telemetry import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The stages of one worker over its store."""
+
+    topics: Topics
+    store: Store
+    claims: Claims
+    stage: RouteStage
+    keyed: KeyedStage
+    restore: Restore
+
+    def process(self, records: Sequence[Record]) -> Outputs:
+        """What ``records`` make; claims and states change in overlays, positions and writing are the caller's."""
+        facts = [record for record in records if record.topic() == self.topics.trigger_facts]
+        if not facts:
+            return self.stage.process(records)
+        outputs = self.keyed.process(facts)
+        if len(facts) < len(records):
+            outputs.add(self.stage.process([each for each in records if each.topic() != self.topics.trigger_facts]))
+        return outputs
+
+    @property
+    def overlay_bytes(self) -> int:
+        """Memory that the open transaction takes, roughly."""
+        return self.claims.overlay_bytes + self.keyed.overlay_bytes
+
+    def changelog_records(
+        self, read: Mapping[TopicPartition, int], segment: int
+    ) -> Iterator[tuple[str, list[Outgoing]]]:
+        """What the open transaction, which has ``read`` up to these offsets, adds to each changelog."""
+        for source, run_ids in self.claims.pending().items():
+            topic, partition = self.topics.changelog_of(source)
+            yield topic, list(changelog.records(read[source], segment, run_ids, partition))
+        yield self.topics.changelog(self.topics.trigger_facts), self.keyed.records()
+
+    def settle(self, segment: int) -> Changes:
+        """What the committed transaction changes in the store; nothing is pending any more."""
+        changes = self.claims.settle(segment)
+        self.keyed.settle(changes)
+        return changes
+
+    def drop_pending(self) -> None:
+        """The open transaction has come to nothing."""
+        self.claims.drop_pending()
+        self.keyed.drop_pending()
+
+    def make_ready(self, partitions: Collection[TopicPartition]) -> None:
+        """Begin to restore these, forgetting what is in memory of them."""
+        self.keyed.forget(partitions)
+        self.restore.add(partitions)
+
+    def let_go(self, partitions: Collection[TopicPartition]) -> None:
+        """These are no longer ours."""
+        self.keyed.forget(partitions)
+        self.restore.drop(partitions)
+
+    def close(self) -> None:
+        """Release the readers and the store."""
+        self.keyed.close()
+        self.restore.close()
+        self.store.close()
+
+
+def open_local(
+    cluster: Log,
+    member: Member,
+    open_store: Callable[[], Store],
+    clock: Clock,
+    config: Config,
+    definitions: DefinitionTable,
+    functions: Functions,
+    counters: Counters,
+) -> Local:
+    """Open the slot's store; raises ``StateInUse`` while a predecessor still holds it, and then leaves nothing open."""
+    topics = Topics.of(config)
+    specs = cluster.topics([topics.trigger_facts, topics.trigger_runs])
+    facts, runs = specs[topics.trigger_facts].partitions, specs[topics.trigger_runs].partitions
+    topic_ids = cluster.topic_ids(topics.changelogs)
+    store = open_store()
+    changelog.forget_other_changelogs(store, topic_ids)
+    claims = Claims(store, config.claim_retention_ms)
+    keyed = KeyedStage(
+        cluster,
+        topics,
+        clock,
+        store,
+        definitions,
+        compiler(functions, config.payload_bytes_max),
+        counters,
+        partitions=facts,
+        runs_partitions=runs,
+    )
+    stage = RouteStage(topics, runs, claims, keyed.facts, counters, config.payload_bytes_max)
+    stage.use(definitions.index, definitions.keyed.defined)
+    tables: dict[str, Table] = {topics.changelog(name): ClaimsLog(claims, name, clock) for name in topics.inputs}
+    tables[topics.changelog(topics.trigger_facts)] = StateLog(cluster, store, clock)
+    return Local(topics, store, claims, stage, keyed, Restore(cluster, member, store, tables, topics, counters))

@@ -1,0 +1,211 @@
+"""What the keyed stage had to make, from the facts alone, side by side with what is there.
+
+A facts partition is a function of its records, so they are evaluated once more: what comes out must be in the topics,
+byte for byte. That the facts are those that the messages ask for is not judged here.
+
+    facts up to the committed positions        ──replay──▶ must be there
+    facts behind them, up to those committed
+    when all outputs had been read             ──replay──▶ may be there
+
+Rules:
+1. Of triggers with a keyed version nothing is judged by messages; what their plain versions have fired is left out.
+2. Only a partition that is there from its first record on can be evaluated. Where any is not, or only a range of time
+   is asked for, the invocations of keyed triggers are counted as ``unjudged``.
+3. Invocations and run records must be there exactly as often as they are made, decisions at least as often: routers
+   write decisions about keyed triggers, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import groupby
+from struct import Struct
+from typing import Literal, NamedTuple, TypeAlias
+
+from stream_triggers.core.filter import Functions
+from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
+from stream_triggers.core.message import Position
+from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.keyed.compiler import compiler
+from stream_triggers.runtime.keyed.plans import Plan
+from stream_triggers.runtime.keyed.replay import replay
+from stream_triggers.runtime.lag import committed_offsets, partitions_of
+from stream_triggers.runtime.log import Log, Record
+from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.runtime.reading import read_between
+from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.topics import Topics
+from stream_triggers.verify.history import History
+from stream_triggers.verify.ledger import ROWS_MAX, run_key
+from stream_triggers.verify.report import Fault, Finding, Report
+from stream_triggers.verify.scope import Scope
+
+KEYED = "keyed"
+"""The column: run id, kind, digest, side, a number -> trigger id and version, and where it was found."""
+
+DIGEST_BYTES = 16
+_KEY = Struct(f">{RUN_ID_BYTES}sB{DIGEST_BYTES}sBQ")
+_FOUND = Struct(">IQ")
+
+Kind: TypeAlias = Literal[0, 1, 2]
+INVOCATION: Kind = 0
+RUN: Kind = 1
+DECISION: Kind = 2
+
+DUE, ALLOWED, FOUND = 0, 1, 2
+"""The sides: it must be there, it may be there, it is there."""
+
+_LOST: dict[Kind, Fault] = {INVOCATION: "lost", RUN: "unrecorded", DECISION: "unreported"}
+_NAMES: dict[Kind, str] = {INVOCATION: "an invocation", RUN: "a run record", DECISION: "a decision"}
+
+
+class _Row(NamedTuple):
+    """A row of the column."""
+
+    run: bytes
+    kind: Kind
+    digest: bytes
+    side: int
+    trigger_id: str
+    version: str
+    place: tuple[int, int]
+
+
+class Keyed:
+    """Takes in what is there of keyed triggers, makes once more what must be there, and compares."""
+
+    def __init__(
+        self,
+        cluster: Log,
+        topics: Topics,
+        functions: Functions,
+        bytes_max: int,
+        scope: Scope,
+        history: History,
+        store: Store,
+        report: Report,
+    ) -> None:
+        self._cluster = cluster
+        self._topics = topics
+        self._scope = scope
+        self._history = history
+        self._store = store
+        self._report = report
+        self._compile = compiler(functions, bytes_max)
+        self._versions: set[tuple[str, str]] = set()
+        self._held: list[tuple[str, bytes, bytes]] = []
+        self._count = 0
+        self._side, self._read = DUE, 0
+        self._partitions = partitions_of(cluster, [topics.trigger_facts])
+        starts = cluster.start_offsets(self._partitions)
+        self._is_whole = scope.is_everything and not any(starts.values())
+
+    def load(self) -> None:
+        """Note which versions are keyed, when the definitions have been read."""
+        self._versions |= self._history.keyed_versions
+
+    def take(self, value: Invocation | TriggerRun | Decision, record: Record) -> None:
+        """A record of a keyed trigger in one of the output topics."""
+        self._put(value, record.value() or b"", FOUND, (record.partition(), record.offset()))
+
+    def replay(self) -> Iterator[int]:
+        """Evaluate the facts; yields how many there were at a time."""
+        if self._is_whole:
+            specs = self._cluster.topics([self._topics.trigger_runs])
+            made = replay(
+                self._batches(),
+                self._compile_noted,
+                partitions=len(self._partitions),
+                runs_partitions=specs[self._topics.trigger_runs].partitions,
+                store=self._store,
+            )
+            for outputs in made:
+                self._expect(outputs)
+                yield self._read
+
+    def judge(self) -> None:
+        """Compare."""
+        self._flush()
+        for (run, kind), rows in groupby(self._rows(), key=lambda row: (row.run, row.kind)):
+            if self._is_whole:
+                self._judge(run, kind, rows)
+            elif kind == INVOCATION:
+                self._report.unjudged += sum(1 for row in rows if row.side == FOUND)
+
+    def _batches(self) -> Iterator[Sequence[Record]]:
+        """The facts up to the positions that were committed first, then up to those that are committed now."""
+        early, late = self._scope.facts_ends, committed_offsets(self._cluster, self._partitions)
+        for self._side, first, end in ((DUE, dict.fromkeys(early, 0), early), (ALLOWED, early, late)):
+            for batch in read_between(self._cluster, first, end):
+                self._read = len(batch)
+                yield batch
+
+    def _compile_noted(self, trigger_id: str, form: bytes) -> Plan | None:
+        plan = self._compile(trigger_id, form)
+        if plan is not None:
+            self._versions.add((trigger_id, plan.version))
+        return plan
+
+    def _expect(self, outputs: Outputs) -> None:
+        for made in (*outputs.invocations, *outputs.runs):
+            value = made["value"] or b""
+            record = decode(value, (Invocation, TriggerRun, Decision))
+            assert isinstance(record, Invocation | TriggerRun | Decision), "nothing else is made"
+            self._put(record, value, self._side, (0, 0))
+
+    def _put(self, value: Invocation | TriggerRun | Decision, data: bytes, side: int, place: tuple[int, int]) -> None:
+        digest = blake2b(data, digest_size=DIGEST_BYTES).digest()
+        kind = INVOCATION if isinstance(value, Invocation) else RUN if isinstance(value, TriggerRun) else DECISION
+        run = digest if isinstance(value, Decision) else run_key(value.run_id)[0]
+        self._count += 1
+        key = _KEY.pack(run, kind, digest, side, self._count)
+        name = f"{value.trigger_id or ''}\0{value.trigger_version or ''}".encode()
+        self._held.append((KEYED, key, _FOUND.pack(*place) + name))
+        if len(self._held) >= ROWS_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._store.apply(Changes(puts=self._held))
+            self._held = []
+
+    def _rows(self) -> Iterator[_Row]:
+        for key, value in self._store.scan(KEYED, b"", b"\xff" * (_KEY.size + 1)):
+            run, kind, digest, side, _ = _KEY.unpack(key)
+            trigger_id, _, version = value[_FOUND.size :].decode().partition("\0")
+            row = _Row(run, kind, digest, side, trigger_id, version, _FOUND.unpack_from(value))
+            if side != FOUND or (trigger_id, version) in self._versions:
+                yield row
+
+    def _judge(self, run: bytes, kind: Kind, rows: Iterator[_Row]) -> None:
+        """One run id: its invocations, or its run records; or one decision."""
+        sides = tuple(Counter[bytes]() for _ in (DUE, ALLOWED, FOUND))
+        first: dict[int, _Row] = {}
+        for row in rows:
+            sides[row.side][row.digest] += 1
+            first.setdefault(row.side, row)
+        due, allowed, found = sides
+        missing, extra = (due - found).total(), (found - due - allowed).total()
+        if kind == INVOCATION:
+            self._report.expected += due.total()
+            self._report.invocations += found.total()
+        if kind == DECISION:
+            extra = 0
+        wrong = min(missing, extra)
+        self._find("wrong", run, kind, wrong, first, "differs from what the facts make")
+        self._find(_LOST[kind], run, kind, missing - wrong, first, "is made of the facts, and not there")
+        fault: Fault = "duplicated" if due or allowed else "unexpected"
+        self._find(fault, run, kind, extra - wrong, first, "is there, and not made of the facts so often")
+
+    def _find(self, fault: Fault, run: bytes, kind: Kind, count: int, first: dict[int, _Row], detail: str) -> None:
+        if not count:
+            return
+        row = first.get(FOUND)
+        topic = self._topics.invocations if kind == INVOCATION else self._topics.trigger_runs
+        found = None if row is None else Position(topic, *row.place)
+        trigger_id = next(iter(first.values())).trigger_id
+        run_id = "" if kind == DECISION else run.hex()
+        self._report.add(Finding(fault, run_id, trigger_id, None, found, f"{_NAMES[kind]} {detail}"))
+        self._report.add_unnamed(fault, count - 1)

@@ -1,0 +1,268 @@
+"""The evaluate stage: what each kind of record does, and that nothing but the records decides."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.message import Participant
+from stream_triggers.core.record import DeadLetter
+from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.keyed import evaluate_stage
+from stream_triggers.runtime.keyed.facts import home_of
+from stream_triggers.runtime.keyed.replay import replay
+from stream_triggers.runtime.log import Outgoing
+from stream_triggers.runtime.outputs import Outputs
+from tests.runtime.keyed.material import (
+    FACTS,
+    PAIR,
+    START_MS,
+    Bench,
+    active,
+    compiled,
+    contents,
+    fact,
+    form,
+    plain,
+    tick,
+)
+
+
+def test_two_facts_of_a_key_fire_once() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"), fact("a", "e2", key="other"))
+    bench.commit()
+    bench.process(fact("b", "s1", kind="status"))
+    assert bench.fired() == ["both k: event/e1 status/s1"]
+
+
+def test_a_firing_is_written_with_its_run_record() -> None:
+    bench = Bench()
+    outputs = bench.process(active(), fact("a", "e1"), fact("b", "s1", kind="status", time_ms=200))
+    [invocation], [run] = outputs.invocations, outputs.runs
+    sent, recorded = decode(invocation["value"], (Invocation,)), decode(run["value"], (TriggerRun,))
+    assert invocation["key"] == b"k"
+    assert run == {"value": run["value"], "key": sent.run_id.encode(), "partition": 0}
+    assert sent.arguments == {"ids": ["e1", "s1"]}
+    assert (sent.run_id, sent.time_ms, sent.root, sent.depth) == (recorded.run_id, 200, "e1", 1)
+    assert recorded.participants == (
+        Participant("a", "event", "e1", "events", 0, 0, 100),
+        Participant("b", "status", "s1", "events", 0, 0, 200),
+    )
+
+
+def test_a_state_waits_for_the_watermark_and_for_a_tick() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1", time_ms=100))
+    bench.commit()
+    bench.process(tick(wall_ms=START_MS, watermark_ms=1099))
+    assert bench.fired() == []
+    bench.process(tick(watermark_ms=1100))
+    assert bench.fired() == ["alone k: event/e1"]
+
+
+def test_a_late_tick_moves_no_clock_back() -> None:
+    bench = Bench()
+    bench.process(active(), tick(wall_ms=START_MS + 500, watermark_ms=900), tick(wall_ms=5, watermark_ms=5))
+    assert bench.states.partition(0).clocks == (START_MS + 500, 900)
+
+
+def test_a_repeated_tick_fires_nothing_again() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"), tick(watermark_ms=1100), tick(watermark_ms=1100))
+    bench.process(tick(watermark_ms=1100))
+    assert bench.fired() == ["alone k: event/e1"]
+
+
+def test_the_wall_clock_of_a_fact_is_the_time_of_its_record() -> None:
+    bench = Bench()
+    bench.clock.advance(700)
+    bench.process(active(), fact("a", "e1"))
+    assert bench.states.partition(0).clocks == (START_MS + 700, 0)
+
+
+def test_what_is_due_is_looked_at_in_order_of_instant_and_key_and_not_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluate_stage, "TIMERS_PER_TICK", 2)
+    bench = Bench()
+    for number, (key, time_ms) in enumerate([("x", 300), ("b", 100), ("c", 200), ("a", 200)]):
+        bench.process(*([active()] if number == 0 else []), fact("a", f"e-{key}", key=key, time_ms=time_ms))
+    bench.commit()
+    bench.process(tick(watermark_ms=5000))
+    assert bench.fired() == ["alone b: event/e-b", "alone a: event/e-a"]
+    bench.process(tick(watermark_ms=5000))
+    assert bench.fired()[2:] == ["alone c: event/e-c", "alone x: event/e-x"]
+
+
+# Definitions
+
+
+def test_a_fact_of_a_trigger_that_is_not_active_is_a_decision() -> None:
+    bench = Bench()
+    outputs = bench.process(fact("a", "e1"))
+    [decision] = [decode(each["value"], (Decision,)) for each in outputs.runs]
+    assert (decision.reason, decision.topic, decision.partition, decision.offset, decision.id) == (
+        "trigger_deleted", "events", 0, 0, "e1",
+    )  # fmt: skip
+
+
+def test_a_repeated_or_older_activation_changes_nothing() -> None:
+    bench = Bench()
+    bench.process(active(form(within=50), offset=3), active(PAIR, offset=2), active(PAIR, offset=3))
+    assert bench.states.partition(0).active["t"].form == form(within=50)
+
+
+def test_a_newer_definition_is_in_force_from_its_position_on() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"), active(form(leaves=["a"]), offset=1), fact("b", "e2"), fact("a", "e3"))
+    assert bench.decided() == ["filter_failed t e2"]
+    assert bench.fired() == ["both k: event/e1 event/e3"]
+
+
+def test_a_definition_that_cannot_be_used_leaves_its_states_alone() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"))
+    bench.process(active(form("broken"), offset=1), fact("b", "e2"), tick(watermark_ms=9000))
+    assert bench.decided() == ["trigger_unusable t e2"]
+    bench.process(active(PAIR, offset=2), fact("b", "e3"))
+    assert bench.fired() == ["both k: event/e1 event/e3"]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_the_states_of_a_deleted_trigger_are_void_at_once(committed: bool) -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"))
+    if committed:
+        bench.commit()
+    bench.process(active(b"", offset=1), fact("b", "e2"), active(PAIR, offset=2), fact("b", "e3"))
+    assert bench.fired() == []
+    assert bench.decided() == ["trigger_deleted t e2"]
+
+
+def test_the_states_of_a_deleted_trigger_are_deleted_a_few_at_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_stage, "SWEPT_PER_TICK", 2)
+    bench = Bench()
+    bench.process(active(), *(fact("a", f"e{number}", key=f"k{number}") for number in range(5)))
+    bench.process(active(PAIR, trigger_id="u"), fact("a", "e9", trigger_id="u"))
+    bench.commit()
+    bench.process(active(b"", offset=1))
+    left = []
+    while bench.states.partition(0).unswept:
+        bench.process(tick())
+        bench.commit()
+        left.append(len(contents(bench.store)["states"]))
+    assert left == [4, 2, 1]
+    assert len(contents(bench.store)["timers"]) == 1
+    assert bench.fired() == []
+
+
+def test_what_the_open_transaction_has_changed_of_a_deleted_trigger_is_not_left_behind() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"), active(b"", offset=1), tick())
+    bench.commit()
+    assert contents(bench.store)["states"] == {}
+
+
+# Schedules
+
+
+def test_a_schedule_lives_in_one_partition() -> None:
+    bench = Bench(partitions=4)
+    for partition in range(4):
+        bench.process(active(form("every", every=1000), wall_ms=START_MS + 1), partition=partition)
+    bench.commit()
+    home = home_of("t", 4)
+    assert [key[:4] for key in contents(bench.store)["states"]] == [home.to_bytes(4, "big")]
+    bench.process(tick(wall_ms=START_MS + 1000), partition=home)
+    assert bench.fired() == ["every None: schedule/2023-11-14T22:13:21Z"]
+
+
+def test_a_schedule_does_not_fire_when_it_is_first_looked_at() -> None:
+    bench = Bench()
+    bench.process(active(form("every", every=1000), wall_ms=START_MS), tick(wall_ms=START_MS))
+    assert bench.fired() == []
+
+
+def test_a_schedule_that_is_repeated_starts_nothing_anew() -> None:
+    bench = Bench()
+    bench.process(active(form("every", every=1000), wall_ms=START_MS))
+    bench.process(active(form("every", every=1000), wall_ms=START_MS + 5000), tick(wall_ms=START_MS + 1000))
+    assert bench.fired() == ["every None: schedule/2023-11-14T22:13:21Z"]
+
+
+# What is no fact
+
+
+def test_a_record_that_is_none_of_ours_is_a_dead_letter() -> None:
+    bench = Bench()
+    bench.cluster.write(FACTS, [Outgoing(key=b"x", value=b"garbage", partition=0)])
+    outputs = bench.process(active(), fact("a", "e1"), fact("b", "e2"))
+    [letter] = [decode(each["value"], (DeadLetter,)) for each in outputs.dead_letters]
+    assert (letter.topic, letter.offset, letter.value, letter.stage) == (FACTS, 0, b"garbage", "decode")
+    assert bench.fired() == ["both k: event/e1 event/e2"]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_state_that_outgrows_the_changelog_is_dropped_with_a_decision(
+    monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    monkeypatch.setattr(evaluate_stage, "STATE_BYTES_MAX", 500)
+    monkeypatch.setattr(evaluate_stage, "SIZE_CHECKED_BYTES", 125)
+    bench = Bench()
+    bench.process(active())
+    for number in range(30):
+        bench.process(fact("a", f"e{number}"))
+        if committed:
+            bench.commit()
+        if bench.decided():
+            break
+    assert bench.decided() == ["hot_key t "]
+    assert 5 < number < 29
+    bench.process(fact("b", "x"), fact("a", "y"))
+    assert bench.fired() == ["both k: event/x event/y"]
+
+
+# Replay
+
+_values = st.one_of(
+    st.builds(fact, st.sampled_from("ab"), st.sampled_from(["e1", "e2", "e3"]), st.sampled_from("xyz"),
+              st.sampled_from("tu"), st.integers(0, 3000)),
+    st.builds(active, st.sampled_from([PAIR, form(within=5), form("broken"), form("every", every=700), b""]),
+              st.integers(0, 9), st.sampled_from("tuv"), st.integers(START_MS, START_MS + 5000)),
+    st.builds(tick, st.integers(START_MS, START_MS + 9000), st.integers(0, 5000)),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(_values, st.integers(0, 3)), max_size=40))
+def test_however_it_is_cut_and_whatever_is_forgotten_the_same_comes_out(steps: list[tuple[object, int]]) -> None:
+    bench = Bench()
+    for value, what in steps:
+        if value.__class__.__name__ == "Fact" and compiled_kind(bench, value.trigger_id) == "every":  # type: ignore[attr-defined]
+            continue
+        bench.process(value)  # type: ignore[arg-type]
+        if what > 0:
+            bench.commit()
+        if what > 1:
+            bench.states.close(0)
+    worked = [record for outputs in bench.outputs for record in (outputs.invocations + outputs.runs)]
+    [again] = replay([bench.cluster.records(FACTS)], compiled, partitions=1, runs_partitions=1)
+    assert sorted(map(repr, again.invocations + again.runs)) == sorted(map(repr, worked))
+    assert plain(again) == plain(_joined(bench))
+
+
+def compiled_kind(bench: Bench, trigger_id: str) -> str:
+    found = bench.states.partition(0).active.get(trigger_id)
+    return "" if found is None or not found.form else ("every" if b"every" in found.form else "")
+
+
+def _joined(bench: Bench) -> Outputs:
+    joined = Outputs()
+    for each in bench.outputs:
+        joined.invocations += each.invocations
+        joined.runs += each.runs
+        joined.dead_letters += each.dead_letters
+    return joined

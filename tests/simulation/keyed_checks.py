@@ -1,0 +1,213 @@
+"""What must hold of the keyed stage: of its store all along, of its log and its outputs at the end.
+
+1. Every state, definition and pair of clocks that a store gets is in a committed changelog record; a store that notes a
+   position of a changelog has of every key what was written last before it, or something newer.
+2. Timers in a store are those of its states.
+3. A fact stands behind an activation of its version. Facts are those of the oracle, each as often.
+4. Of what was sent before the watermark of a tick every fact stands before the tick.
+5. Clocks of ticks rise from one effect to the next, and outputs are those of the model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from stream_triggers.core.invocation import RunIds
+from stream_triggers.core.keyed.state import decode_wake
+from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.keyed.state_log import restored
+from stream_triggers.runtime.keyed.timers import timer_key
+from stream_triggers.runtime.log import TopicPartition
+from stream_triggers.runtime.memory_log import Entry
+from stream_triggers.runtime.store import Changes, MemoryStore
+from tests.simulation.model import Model
+from tests.simulation.tail import Tail
+
+if TYPE_CHECKING:
+    from tests.simulation.oracle import Expected
+    from tests.simulation.world import World
+
+COLUMNS = {"states": b"s", "active": b"a", "clocks": b"c"}
+"""The columns of the store, and what keys of the changelog begin with that are of each."""
+
+
+class KeyedChecks:
+    """The invariants of the keyed stage of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        topics = world.topics
+        self.partitions = [TopicPartition(topics.trigger_facts, at) for at in range(world.profile.partitions)]
+        self._logs = {topics.changelog_of(tp): StateChangelog(world, topics.changelog_of(tp)) for tp in self.partitions}
+        self._tails = [Tail(world, tp) for tp in self.partitions]
+        self._sources: dict[tuple[str, TopicPartition], list[int]] = defaultdict(list)
+        """The positions of the messages that have made facts under a claim."""
+        self._names = {tp.partition: topics.changelog_of(tp) for tp in self.partitions}
+
+    def before_apply(self, who: str, changes: Changes) -> None:
+        """What is put is committed."""
+        for column, key, value in changes.puts:
+            if column in COLUMNS:
+                log = self._logs[self._names[int.from_bytes(key[:4], "big")]]
+                name = COLUMNS[column] + key[4:]
+                assert value in log.values(name), f"{who} stores {name!r} as it was never committed"
+
+    def after_turn(self) -> Iterator[tuple[TopicPartition, int, str]]:
+        """Where a message has made facts again, because its claim was forgotten: position and run id."""
+        for tail in self._tails:
+            for entry in tail.settled():
+                fact = _value(entry)
+                if not isinstance(fact, Fact):
+                    continue
+                one = fact.participant
+                source = TopicPartition(one.topic, one.partition)
+                run_id = RunIds(fact.trigger_id, 0).of_one(one.kind, one.id).hex()
+                offsets = self._sources[run_id, source]
+                if one.offset not in offsets:
+                    if offsets:
+                        yield source, one.offset, run_id
+                    offsets.append(one.offset)
+
+    def is_changelog(self, partition: TopicPartition) -> bool:
+        """Whether it is one of the keyed stage."""
+        return partition in self._logs
+
+    def require_copy(self, store: MemoryStore, changes: Changes, name: TopicPartition, position: int, who: str) -> None:
+        """With ``changes``, the store has all of a changelog before ``position``."""
+        kept = _with(store, changes)
+        for key, (last, later) in self._logs[name].before(position).items():
+            column = next(column for column, first in COLUMNS.items() if key[:1] == first)
+            stored = kept[column].get(name.partition.to_bytes(4, "big") + key[1:])
+            assert stored in (last, *later), f"{who} notes position {position} of {name} without {key!r}"
+        self._require_timers(kept, who)
+
+    def backlog(self) -> dict[TopicPartition, int]:
+        """How many facts are not worked off."""
+        offsets = self._world.cluster.group(self._world.config.application).offsets
+        return {
+            tp: sum(
+                1
+                for each in self._world.cluster.partition(tp).entries[offsets.get(tp, 0) :]
+                if each.outcome in ("committed", "open")
+            )
+            for tp in self.partitions
+        }
+
+    def models(self) -> list[Model]:
+        """What the facts that have been read must lead to."""
+        models, offsets = [], self._world.cluster.offsets(self._world.config.application)
+        for tp in self.partitions:
+            model = Model(tp.partition, len(self.partitions))
+            model.take(each for each in self._committed(tp) if each.offset() < offsets.get(tp, 0))
+            models.append(model)
+        return models
+
+    def at_end(self, expected: Iterable[Expected], models: Iterable[Model]) -> None:
+        """Of the log; outputs are compared with the others."""
+        found = Counter(
+            encode(value)
+            for tp in self.partitions
+            for value in map(_value, self._committed(tp))
+            if isinstance(value, Fact)
+        )
+        wanted = Counter(encode(fact) for part in expected for fact in part.facts)
+        assert found == wanted, f"facts are lost: {wanted - found}, or made up: {found - wanted}"
+        for tp in self.partitions:
+            self._check_log(tp)
+        for model in models:
+            self._check_states(model)
+
+    def _check_log(self, tp: TopicPartition) -> None:
+        active: set[tuple[str, str]] = set()
+        watermark_ms = 0
+        for entry in self._committed(tp):
+            match _value(entry):
+                case Activation() as each:
+                    active.add((each.trigger_id, each.trigger_version))
+                case Tick() as tick:
+                    watermark_ms = max(watermark_ms, tick.watermark_ms)
+                case Fact() as fact:
+                    assert (fact.trigger_id, fact.trigger_version) in active, f"{fact} before its activation at {entry}"
+                    one = fact.participant
+                    sent = self._world.cluster.partition(TopicPartition(one.topic, one.partition)).entries[one.offset]
+                    sent_ms = sent.timestamp()[1]
+                    assert sent_ms >= watermark_ms, f"{fact}, sent at {sent_ms}, behind a watermark of {watermark_ms}"
+
+    def _check_states(self, model: Model) -> None:
+        """The changelog has the states of the model."""
+        name = self._names[model.number]
+        store, entries = MemoryStore(), self._world.cluster.records(name.topic)
+        store.apply(restored(store, [each for each in entries if each.partition() == model.number]))
+        names = {f"{trigger_id}\0{key}".encode() for trigger_id, key in model.states}
+        stored = {key[4:] for key in _with(store, Changes())["states"]}
+        assert stored == names, f"states of {name} are not those of the model, {names}: {stored}"
+
+    def _require_timers(self, kept: Mapping[str, Mapping[bytes, bytes]], who: str) -> None:
+        wanted = {
+            timer_key(key[:4], clock, due_ms, key[4:])
+            for key, value in kept["states"].items()
+            for clock, due_ms in enumerate(decode_wake(value))
+            if due_ms is not None
+        }
+        assert set(kept["timers"]) == wanted, f"{who} has other timers than its states have"
+
+    def _committed(self, tp: TopicPartition) -> list[Entry]:
+        return [each for each in self._world.cluster.partition(tp).entries if each.outcome == "committed"]
+
+
+class StateChangelog:
+    """What a changelog of states has in committed records, by key."""
+
+    def __init__(self, world: World, partition: TopicPartition) -> None:
+        self._partition = world.cluster.partition(partition)
+        self._by_key: dict[bytes, list[tuple[int, bytes | None]]] = defaultdict(list)
+        self._open: set[int] = set()
+        self._next = 0
+
+    def values(self, key: bytes) -> list[bytes | None]:
+        """Everything that was ever committed under a key."""
+        self._read()
+        return [value for _, value in self._by_key[key]]
+
+    def before(self, position: int) -> Mapping[bytes, tuple[bytes | None, list[bytes | None]]]:
+        """For each key what was written last before ``position``, and everything since."""
+        self._read()
+        found = {}
+        for key, written in self._by_key.items():
+            earlier = [value for offset, value in written if offset < position]
+            if earlier:
+                found[key] = (earlier[-1], [value for offset, value in written if offset >= position])
+        return found
+
+    def _read(self) -> None:
+        entries = self._partition.entries
+        self._open.update(range(self._next, len(entries)))
+        self._next = len(entries)
+        for offset in sorted(self._open):
+            entry = entries[offset]
+            if entry.outcome == "open":
+                continue
+            self._open.discard(offset)
+            if entry.outcome == "committed":
+                self._by_key[entry.key() or b""].append((offset, entry.value()))
+                self._by_key[entry.key() or b""].sort(key=lambda one: one[0])
+
+
+def _with(store: MemoryStore, changes: Changes) -> dict[str, dict[bytes, bytes]]:
+    kept = {column: dict(store.scan(column, b"", b"\xff" * 5)) for column in ("states", "timers", "active", "clocks")}
+    for column, key, value in changes.puts:
+        if column in kept:
+            kept[column][key] = value
+    for column, key in changes.deletes:
+        if column in kept:
+            kept[column].pop(key, None)
+    return kept
+
+
+def _value(entry: Entry) -> Fact | Tick | Activation:
+    value = decode(entry.value(), (Fact, Tick, Activation))
+    assert isinstance(value, Fact | Tick | Activation)
+    return value

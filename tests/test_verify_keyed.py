@@ -1,0 +1,159 @@
+"""The judge of keyed triggers: what the facts make is there, nothing else is, and live workers are no fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.message import Event
+from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.log import TopicPartition
+from stream_triggers.runtime.memory_log.topic import Entry, Fate
+from stream_triggers.runtime.store import MemoryStore
+from stream_triggers.runtime.worker import Worker
+from stream_triggers.verify import Report, verify
+from tests.engine_bundle import SHIP, START_MS, EngineBundle
+
+KEY = "${event.payload.order}"
+BOTH = {
+    "id": "both", "task": "ship", "key": KEY, "args": {"order": KEY},
+    "when": {"all": [{"event": "paid"}, {"event": "packed"}], "within": "1h"},
+}  # fmt: skip
+MISSING = {
+    "id": "missing", "task": "warn", "key": KEY, "args": {"order": KEY},
+    "when": {"missing": {"event": "packed"}, "after": {"event": "paid"}, "within": "10s"},
+}  # fmt: skip
+
+
+def event(code: str, order: str) -> Event:
+    return Event(code, f"{code}-{order}", START_MS, None, {"order": order})
+
+
+def work(bundle: EngineBundle, for_ms: int, *workers: Worker) -> None:
+    for _ in range(for_ms // 20):
+        for worker in workers:
+            worker.run_once(0.2)
+        bundle.clock.advance(20)
+
+
+def busy() -> EngineBundle:
+    """One both and one missing have fired, and one of each is vetoed or waits; a plain trigger has fired, too."""
+    bundle = EngineBundle(partitions=2)
+    for trigger in (BOTH, MISSING, {**SHIP, "when": {"event": "plain"}}):
+        bundle.define(trigger)
+    worker = bundle.ready()
+    bundle.send(event("paid", "o1"), event("paid", "o2"), event("packed", "o1"), event("plain", "o1"))
+    work(bundle, 20_000, worker)
+    worker.close()
+    assert sorted(each.task for each in bundle.invocations()) == ["orders.ship", "ship", "warn"]
+    return bundle
+
+
+def judge(bundle: EngineBundle, **arguments: Any) -> Report:
+    return verify(
+        bundle.log("verify"), bundle.config, AllowedFunctions(), clock=bundle.clock,
+        open_store=lambda _path: MemoryStore(), **arguments,
+    )  # fmt: skip
+
+
+def faults(report: Report) -> list[str]:
+    return sorted(f"{each.fault} {each.trigger_id}" for each in report.findings)
+
+
+def made(bundle: EngineBundle, topic: str, kind: type, trigger_id: str = "both") -> Entry:
+    found = [each for each in bundle.cluster.records(topic) if isinstance(decode(each.value()), kind)]
+    return next(each for each in found if decode(each.value()).trigger_id == trigger_id)  # type: ignore[union-attr]
+
+
+def test_what_keyed_triggers_make_is_expected() -> None:
+    report = judge(busy())
+    assert (report.findings, report.expected, report.invocations, report.unjudged) == ([], 3, 3, 0)
+
+
+def lose(bundle: EngineBundle, topic: str, kind: type, trigger_id: str = "both") -> None:
+    made(bundle, topic, kind, trigger_id)._fate = Fate("aborted")
+
+
+def repeat(bundle: EngineBundle, topic: str, kind: type) -> None:
+    entry = made(bundle, topic, kind)
+    bundle.write(topic, entry.value(), entry.key() or b"", entry.partition())
+
+
+def change_arguments(bundle: EngineBundle) -> None:
+    entry = made(bundle, "invocations", Invocation)
+    value = decode(entry.value(), (Invocation,))
+    fields = {name: getattr(value, name) for name in value.__struct_fields__}
+    entry._value = encode(Invocation(**{**fields, "arguments": {"order": "o9"}}))
+
+
+def forge(bundle: EngineBundle) -> None:
+    value = decode(made(bundle, "invocations", Invocation).value(), (Invocation,))
+    fields = {name: getattr(value, name) for name in value.__struct_fields__}
+    bundle.write("invocations", encode(Invocation(**{**fields, "id": "ab" * 16, "run_id": "ab" * 16})))
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (lambda bundle: lose(bundle, "invocations", Invocation), ["lost both"]),
+        (lambda bundle: lose(bundle, "trigger-runs", TriggerRun), ["unrecorded both"]),
+        (lambda bundle: lose(bundle, "trigger-runs", Decision, "missing"), ["unreported missing"]),
+        (lambda bundle: repeat(bundle, "invocations", Invocation), ["duplicated both"]),
+        (lambda bundle: repeat(bundle, "trigger-runs", TriggerRun), ["duplicated both"]),
+        (change_arguments, ["wrong both"]),
+        (forge, ["unexpected both"]),
+    ],
+    ids=["lost", "unrecorded", "unreported", "twice", "recorded twice", "wrong", "forged"],
+)
+def test_a_planted_fault_is_found(plant: Callable[[EngineBundle], None], found: list[str]) -> None:
+    bundle = busy()
+    plant(bundle)
+    assert faults(judge(bundle)) == found
+
+
+def test_what_workers_do_meanwhile_is_no_finding() -> None:
+    bundle = EngineBundle()
+    bundle.define(BOTH)
+    worker = bundle.ready()
+    numbers = iter(range(100))
+
+    def go_on(_phase: str, done: int, _total: int) -> None:
+        if done == 0:
+            number = next(numbers)
+            bundle.send(event("paid", f"x{number}"), event("packed", f"x{number}"))
+            work(bundle, 400, worker)
+
+    go_on("", 0, 0)
+    report = judge(bundle, progress=go_on)
+    assert report.findings == []
+    assert len(bundle.invocations()) > report.expected > 0
+
+
+@pytest.mark.parametrize("missing", ["facts", "range"])
+def test_what_cannot_be_evaluated_from_the_beginning_is_not_judged(missing: str) -> None:
+    bundle = busy()
+    lose(bundle, "invocations", Invocation)
+    if missing == "facts":
+        for number in (0, 1):
+            facts = bundle.cluster.partition(TopicPartition("trigger-facts", number))
+            facts.trim(min(1, facts.end))
+    report = judge(bundle, **({"since_ms": START_MS} if missing == "range" else {}))
+    assert (report.findings, report.unjudged) == ([], 1)
+
+
+def test_plain_versions_of_a_trigger_that_was_keyed_are_left_out() -> None:
+    bundle = EngineBundle()
+    bundle.define({"id": "both", "task": "plain", "when": {"event": "paid"}, "args": {}})
+    worker = bundle.ready()
+    bundle.send(event("paid", "o0"))
+    work(bundle, 200, worker)
+    bundle.define(BOTH)
+    bundle.send(event("paid", "o1"), event("packed", "o1"))
+    work(bundle, 2000, worker)
+    assert [each.task for each in bundle.invocations()] == ["plain", "ship"]
+    report = judge(bundle)
+    assert (report.findings, report.expected, report.invocations) == ([], 1, 1)
