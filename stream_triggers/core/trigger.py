@@ -177,6 +177,7 @@ def require_supported(trigger: Trigger) -> None:
     """Refuse what is well formed but rests on news of the invocations a trigger made, which no stage takes in."""
     flow, source = trigger.flow, f"trigger {trigger.id}"
     breaker = flow.circuit_breaker
+    problem = "not supported by this engine: it does not follow its invocations"
     needs = {
         "overlap": flow.overlap.policy != "allow",
         "circuit_breaker.failures": breaker is not None and breaker.failures is not None,
@@ -184,7 +185,7 @@ def require_supported(trigger: Trigger) -> None:
     }
     for path, is_needed in needs.items():
         if is_needed:
-            raise InvalidTrigger(path, "not supported by this engine: it does not follow its invocations", source=source)
+            raise InvalidTrigger(path, problem, source=source)
 
 
 def _id(value: JsonValue, path: str) -> str:
