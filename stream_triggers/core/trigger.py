@@ -16,7 +16,7 @@ Rules:
     reset: [fire, {event: day.closed}, {cron: "@daily"}]
     on_timeout: {task: orders.remind, args: {order: "${paid.payload.id}"}}
     state: reset                                    # a new version forgets; keep keeps what it can
-    rate_limit, debounce, ...                       # see core.keyed.flow
+    rate_limit, debounce, ...                       # see core.keyed.gates
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ from stream_triggers.core.condition import (
 )
 from stream_triggers.core.duration import duration_text, parse_duration
 from stream_triggers.core.fields import at, expected, json_problem, object_at, only, required
-from stream_triggers.core.keyed.flow.notation import FLOW_FIELDS, flow_json, parse_flow
-from stream_triggers.core.keyed.flow.settings import FREE, Flow
+from stream_triggers.core.flow import FLOW_FIELDS, FREE, Flow, flow_json, parse_flow
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.reference import check_functions, check_references
 from stream_triggers.errors import InvalidTrigger

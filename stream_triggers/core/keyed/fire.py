@@ -22,7 +22,7 @@ from stream_triggers.core.arguments import ANY_KIND, Fields, compile_source
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.keyed.cast import Cast, compile_cast
-from stream_triggers.core.keyed.flow.fan_out import Element, compile_fan_out
+from stream_triggers.core.keyed.gates.fan_out import Element, compile_fan_out
 from stream_triggers.core.keyed.state import Firing, Match, Occurrence, Refusal
 from stream_triggers.core.message import (
     Event,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream_triggers.core.keyed.flow import held_in
+from stream_triggers.core.keyed.gates import held_in
 from stream_triggers.core.keyed.kept import Kept
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.pool import ALWAYS, START, Pool, in_order

@@ -18,7 +18,7 @@ from stream_triggers.core.keyed.build import Builder, Lone, Term
 from stream_triggers.core.keyed.evaluate import Step
 from stream_triggers.core.keyed.facts import Routing
 from stream_triggers.core.keyed.fire import ARGUMENTS_BYTES_MAX, Firer
-from stream_triggers.core.keyed.flow import Chain, News, Pause, compile_flow
+from stream_triggers.core.keyed.gates import Chain, News, Pause, compile_flow
 from stream_triggers.core.keyed.places import Place, leaf_places, watcher_ids
 from stream_triggers.core.keyed.search import Search
 from stream_triggers.core.keyed.state import Clocks, KeyState, Match, Outcome

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream_triggers.core.keyed.flow import Flowed, News, Pause, Refused
+from stream_triggers.core.keyed.gates import Flowed, News, Pause, Refused
 from stream_triggers.core.keyed.state import Firing, Match, Refusal
 from stream_triggers.errors import EvaluationFailed
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_triggers.core.keyed.flow import FanOut, compile_fan_out, parse_flow
-from stream_triggers.core.keyed.flow.settings import HELD_MAX
+from stream_triggers.core.flow import parse_flow
+from stream_triggers.core.flow.settings import HELD_MAX
+from stream_triggers.core.keyed.gates import FanOut, compile_fan_out
 from stream_triggers.errors import EvaluationFailed
 
 MATCH = bytes(16)

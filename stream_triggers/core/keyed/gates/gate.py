@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeAl
 
 import msgspec
 
-from stream_triggers.core.keyed.flow.settings import HELD_MAX, Collect
+from stream_triggers.core.flow.settings import HELD_MAX, Collect
 from stream_triggers.core.keyed.state import Match
 
 OCCURRENCES_HELD_MAX = 10_000

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_triggers.core.keyed.flow import Chain, Flow, Flowed, Pause, compile_flow, parse_flow
+from stream_triggers.core.flow import Flow, parse_flow
+from stream_triggers.core.keyed.gates import Chain, Flowed, Pause, compile_flow
 from stream_triggers.core.keyed.state import Match, Occurrence
 
 

@@ -31,7 +31,7 @@ from typing import Any, TypeAlias, get_args
 from stream_triggers.core.duration import duration_text, parse_duration
 from stream_triggers.core.fields import at, expected, object_at, only, required
 from stream_triggers.core.filter import format_path, parse_path
-from stream_triggers.core.keyed.flow.settings import (
+from stream_triggers.core.flow.settings import (
     COUNT_MAX,
     DEPTH_DEFAULT,
     DEPTH_MAX,

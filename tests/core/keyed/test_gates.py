@@ -1,4 +1,4 @@
-"""Every gate by a table: its setting, what goes in, what comes of it. See ``flow_bundle`` for the scripts."""
+"""Every gate by a table: its setting, what goes in, what comes of it. See ``gates_bundle`` for the scripts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from stream_triggers.core.keyed.flow import Pause
-from stream_triggers.core.keyed.flow.breaker import CircuitBreakerGate, Load
-from stream_triggers.core.keyed.flow.gate import OCCURRENCES_HELD_MAX, Queue, Waiting, merged
-from stream_triggers.core.keyed.flow.limit import ROOTS_MAX, Roots
-from stream_triggers.core.keyed.flow.pause import PauseGate
-from stream_triggers.core.keyed.flow.settings import HELD_MAX, CircuitBreaker, Rate
+from stream_triggers.core.flow.settings import HELD_MAX, CircuitBreaker, Rate
+from stream_triggers.core.keyed.gates import Pause
+from stream_triggers.core.keyed.gates.breaker import CircuitBreakerGate, Load
+from stream_triggers.core.keyed.gates.gate import OCCURRENCES_HELD_MAX, Queue, Waiting, merged
+from stream_triggers.core.keyed.gates.limit import ROOTS_MAX, Roots
+from stream_triggers.core.keyed.gates.pause import PauseGate
 from stream_triggers.core.keyed.state import Match
 from stream_triggers.core.schedule import CatchUpAll, CatchUpWindow
-from tests.core.keyed.flow_bundle import Player, a_match, chain_of, inputs, name_of
+from tests.core.keyed.gates_bundle import Player, a_match, chain_of, inputs, name_of
 
 RATE = {"rate_limit": {"max": 2, "per": "10ms"}}
 DEBOUNCE = {"debounce": {"wait": "5ms"}}

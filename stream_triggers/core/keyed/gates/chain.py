@@ -19,14 +19,14 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from stream_triggers.core.keyed.flow.breaker import CircuitBreakerGate
-from stream_triggers.core.keyed.flow.gate import Gate, Memory, Passage, Refused
-from stream_triggers.core.keyed.flow.gather import BatchGate, CooldownGate, DebounceGate
-from stream_triggers.core.keyed.flow.limit import DepthGate, RateLimitGate, RootBudgetGate
-from stream_triggers.core.keyed.flow.overlap import InvocationIds, OverlapGate
-from stream_triggers.core.keyed.flow.pace import DelayGate, ThrottleGate
-from stream_triggers.core.keyed.flow.pause import Pause, PauseGate
-from stream_triggers.core.keyed.flow.settings import Flow
+from stream_triggers.core.flow.settings import Flow
+from stream_triggers.core.keyed.gates.breaker import CircuitBreakerGate
+from stream_triggers.core.keyed.gates.gate import Gate, Memory, Passage, Refused
+from stream_triggers.core.keyed.gates.gather import BatchGate, CooldownGate, DebounceGate
+from stream_triggers.core.keyed.gates.limit import DepthGate, RateLimitGate, RootBudgetGate
+from stream_triggers.core.keyed.gates.overlap import InvocationIds, OverlapGate
+from stream_triggers.core.keyed.gates.pace import DelayGate, ThrottleGate
+from stream_triggers.core.keyed.gates.pause import Pause, PauseGate
 from stream_triggers.core.keyed.state import Match
 from stream_triggers.errors import Corrupt
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stream_triggers.core.duration import duration_text
-from stream_triggers.core.keyed.flow.gate import Memory, Passage, Queue, Waiting, is_full, queue_full, queued, refused
-from stream_triggers.core.keyed.flow.settings import Throttle
+from stream_triggers.core.flow.settings import Throttle
+from stream_triggers.core.keyed.gates.gate import Memory, Passage, Queue, Waiting, is_full, queue_full, queued, refused
 from stream_triggers.core.keyed.state import Match
 
 

@@ -20,8 +20,8 @@ import orjson
 
 from stream_triggers.core.fields import found
 from stream_triggers.core.filter import MISSING, Path, get_path, parse_path
+from stream_triggers.core.flow.settings import HELD_MAX, Flow
 from stream_triggers.core.invocation import RUN_ID_BYTES
-from stream_triggers.core.keyed.flow.settings import HELD_MAX, Flow
 from stream_triggers.core.message import JsonValue
 from stream_triggers.errors import EvaluationFailed
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from stream_triggers.core.keyed.flow.gate import Memory, Passage, Refused, is_full, queue_full
-from stream_triggers.core.keyed.flow.settings import Overlap
+from stream_triggers.core.flow.settings import Overlap
+from stream_triggers.core.keyed.gates.gate import Memory, Passage, Refused, is_full, queue_full
 from stream_triggers.core.keyed.state import Match
 
 InvocationIds: TypeAlias = Callable[[Match], tuple[str, ...]]

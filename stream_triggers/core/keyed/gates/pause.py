@@ -20,8 +20,8 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from stream_triggers.core.keyed.flow.gate import Passage, Queue, Refused, Waiting, queued, refused
-from stream_triggers.core.keyed.flow.settings import HELD_MAX
+from stream_triggers.core.flow.settings import HELD_MAX
+from stream_triggers.core.keyed.gates.gate import Passage, Queue, Refused, Waiting, queued, refused
 from stream_triggers.core.keyed.state import Match
 from stream_triggers.core.schedule import CatchUp, CatchUpAll, CatchUpWindow
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_triggers.core.keyed.flow import FLOW_FIELDS, FREE, Flow, flow_json, parse_flow
-from stream_triggers.core.keyed.flow.settings import (
+from stream_triggers.core.flow import FLOW_FIELDS, FREE, Flow, flow_json, parse_flow
+from stream_triggers.core.flow.settings import (
     COUNT_MAX,
     DEPTH_MAX,
     HELD_MAX,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stream_triggers.core.duration import duration_text
-from stream_triggers.core.keyed.flow.gate import Memory, Passage, Refused, Window
-from stream_triggers.core.keyed.flow.settings import CircuitBreaker, Rate
+from stream_triggers.core.flow.settings import CircuitBreaker, Rate
+from stream_triggers.core.keyed.gates.gate import Memory, Passage, Refused, Window
 from stream_triggers.core.keyed.state import Match
 
 

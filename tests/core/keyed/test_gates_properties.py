@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_triggers.core.keyed.flow import Flow, Pause, held_in
-from stream_triggers.core.keyed.flow.settings import (
+from stream_triggers.core.flow import Flow
+from stream_triggers.core.flow.settings import (
     Batch,
     CircuitBreaker,
     Collect,
@@ -20,8 +20,9 @@ from stream_triggers.core.keyed.flow.settings import (
     Rate,
     Throttle,
 )
+from stream_triggers.core.keyed.gates import Pause, held_in
 from stream_triggers.core.schedule import CatchUpAll, CatchUpWindow
-from tests.core.keyed.flow_bundle import Input, Player, chain_of, inputs, name_of
+from tests.core.keyed.gates_bundle import Input, Player, chain_of, inputs, name_of
 
 END_MS = 10_000
 """Long after everything in a play has come to its end."""

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stream_triggers.core.duration import duration_text
-from stream_triggers.core.keyed.flow.gate import Memory, Passage, gathered, is_full, merged, refused
-from stream_triggers.core.keyed.flow.settings import Batch, Cooldown, Debounce
+from stream_triggers.core.flow.settings import Batch, Cooldown, Debounce
+from stream_triggers.core.keyed.gates.gate import Memory, Passage, gathered, is_full, merged, refused
 from stream_triggers.core.keyed.state import Match
 
 
