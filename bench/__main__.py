@@ -33,7 +33,7 @@ TRIAL = report.LATEST.with_name("trial.json")
 EXAMPLES = """
 Examples:
 
-  python -m bench                        everything; writes bench/results/latest.json (about 10 minutes)
+  python -m bench                        everything; writes bench/results/latest.json (about 15 minutes)
 
   python -m bench --quick                everything, small: an impression in three minutes
 

@@ -42,7 +42,7 @@ app = typer.Typer(help=__doc__, add_completion=False)
 def count(
     bootstrap_servers: str, name: str, application: str, messages: int, slot: str = "0", facts: bool = False
 ) -> None:
-    """Process up to ``messages`` messages, or with ``--facts`` until so many facts are evaluated; print a measurement."""
+    """Process up to ``messages`` messages, or evaluate so many facts with ``--facts``; print a measurement of them."""
     meter = Meter()
     with worker(Work(bootstrap_servers, name, application), slot) as engine:
         engine.start()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 
 from confluent_kafka import Consumer, Producer
 
@@ -36,9 +37,21 @@ _numbers = itertools.count()
 class Latency:
     """A sender of events and a reader of the invocations that come of them."""
 
-    def __init__(self, bootstrap_servers: str, events: str, invocations: str) -> None:
-        """``events`` is the topic to write to, ``invocations`` the one to read."""
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        events: str,
+        invocations: str,
+        *,
+        codes: Sequence[str] = CODES[:1],
+        due_ms: int = 0,
+    ) -> None:
+        """``events`` is the topic to write to, ``invocations`` the one to read.
+
+        For each invocation an event of every one of ``codes`` is sent; it is due ``due_ms`` after the last.
+        """
         self._servers, self._events, self._invocations = bootstrap_servers, events, invocations
+        self._codes, self._due_ms = codes, due_ms
         self._sent: dict[str, float] = {}
         self._received: dict[str, float] = {}
         self._reading, self._stop = threading.Event(), threading.Event()
@@ -67,7 +80,7 @@ class Latency:
             )
 
     def measure(self, per_second: int, seconds: float) -> Measurement:
-        """Milliseconds over the events of ``seconds``, sent at ``per_second``."""
+        """Milliseconds from when invocations were due, over those of ``seconds``, so many ``per_second``."""
         start = time.perf_counter()
         counted: list[str] = []
         for n in range(int(per_second * (WARM_UP_S + seconds))):
@@ -80,7 +93,9 @@ class Latency:
         self._producer.flush()
         self._wait(DRAIN_S)
         delays = sorted(
-            (self._received[order] - self._sent[order]) * 1000 for order in counted if order in self._received
+            (self._received[order] - self._sent[order]) * 1000 - self._due_ms
+            for order in counted
+            if order in self._received
         )
         return {
             "p50": delays[len(delays) // 2],
@@ -94,9 +109,10 @@ class Latency:
     def _send(self) -> str:
         order = f"latency-{next(_numbers)}"
         payload = {"order": order, "customer": "customer-1", "currency": CURRENCY, "total": 1}
-        value = encode(Event(CODES[0], order, time.time_ns() // 1_000_000, order, payload))
-        self._sent[order] = time.perf_counter()
-        self._producer.produce(self._events, value, order)
+        for code in self._codes:
+            value = encode(Event(code, f"{code}-{order}", time.time_ns() // 1_000_000, order, payload))
+            self._sent[order] = time.perf_counter()
+            self._producer.produce(self._events, value, order)
         return order
 
     def _wait(self, timeout_s: float) -> None:

@@ -8,9 +8,10 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
@@ -99,10 +100,11 @@ class Work:
         filters = [{"currency": CURRENCY}, *({"currency": f"currency-{n}"} for n in range(1, count))]
         leaves = [{"event": CODES[0], "filter": each} for each in filters] if count > 1 else [{"event": CODES[0]}]
         args = {"order": "${event.payload.order}"}
-        triggers = [
-            parse_trigger({"id": f"trigger-{n}", "when": leaf, "task": TASK, "args": args})
-            for n, leaf in enumerate(leaves)
-        ]
+        self.apply(*({"id": f"trigger-{n}", "when": leaf, "task": TASK, "args": args} for n, leaf in enumerate(leaves)))
+
+    def apply(self, *sources: Mapping[str, Any]) -> None:
+        """These triggers, in their JSON form."""
+        triggers = map(parse_trigger, sources)
         definitions = [Definition(each.id, version(each), canonical(each), time_ms=0) for each in triggers]
         self._send(
             self.topics.trigger_definitions,
@@ -111,7 +113,11 @@ class Work:
 
     def send_events(self, count: int, *, firing: bool = True) -> None:
         """Write ``count`` events, half of which fire unless ``firing`` is off."""
-        self._send(self.topics.events, events(count, firing=firing))
+        self.send(events(count, firing=firing))
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Write any events."""
+        self._send(self.topics.events, records)
 
     def send_events_at_once(self, count: int) -> None:
         """Write ``count`` events in one transaction: workers that are there already see all of them when it ends."""

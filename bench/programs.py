@@ -45,6 +45,11 @@ def engine(work: Work, messages: int) -> Measurement:
     return _measured(_engine(work, messages, "0"))
 
 
+def engine_keyed(work: Work, facts: int) -> Measurement:
+    """One worker of the engine, until it has evaluated so many facts; what is counted are facts."""
+    return _measured([*_engine(work, facts, "0"), "--facts"])
+
+
 def judge(work: Work) -> Measurement:
     """Verification of what a worker has done; see ``bench.judging``."""
     return _measured([*_PYTHON, "bench.judging", *_names(work)])

@@ -60,6 +60,10 @@ def collected(scenarios: Mapping[str, Any]) -> dict[str, Any]:
         found["verify_events_per_s"] = scenarios["verify"]["verify"]["events_per_s"]
     if "latency" in scenarios:
         found |= {f"latency_ms_{rate}": measured for rate, measured in scenarios["latency"]["engine"].items()}
+    if "keyed" in scenarios:
+        rates, latency = scenarios["keyed"]["rates"], scenarios["keyed"]["latency"]
+        found |= {f"keyed_{name}_facts_per_s": measured["events_per_s"] for name, measured in rates.items()}
+        found |= {f"keyed_latency_ms_{rate}": measured for rate, measured in latency["both_stages"].items()}
     return found
 
 
@@ -82,6 +86,11 @@ def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
         yield "Verification of what one worker has done", [_VERIFY_COLUMNS, *_verify(scenarios["verify"])]
     if "latency" in scenarios:
         yield "Latency from event to readable invocation", [_LATENCY_COLUMNS, *_latency(scenarios["latency"])]
+    if "keyed" in scenarios:
+        rates, latency = scenarios["keyed"]["rates"], scenarios["keyed"]["latency"]
+        columns = [column.replace("events/s", "facts/s") for column in _COLUMNS]
+        yield "Triggers with memory", [columns, *(_row(name, each) for name, each in rates.items())]
+        yield "Latency through both stages", [_LATENCY_COLUMNS, *_latency(latency)]
 
 
 def markdown(results: Mapping[str, Any], folder: str = "") -> str:
@@ -150,6 +159,10 @@ _LABELS = {
     "engine_to_kafka_streams": "engine : Kafka Streams, tuned",
     "engine_to_kafka_streams_plain": "engine : Kafka Streams, default settings",
     "many_to_few": "10,000 : 100",
+    "and": "two events by key, 100,000 keys open",
+    "count": "ten events by key in a window",
+    "timers": "one timer for each key",
+    "both_stages": "two events to their invocation",
 }
 
 _MEASURES = ("events_per_s", "second_half_events_per_s", "cpu_s_per_million", "second_half_cpu_s_per_million", "rss_mb")

@@ -8,17 +8,32 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from bench import programs
+from bench.keyed import (
+    AND,
+    COUNT,
+    COUNTED,
+    DUE,
+    KEYS,
+    PENDING,
+    WAIT_MS,
+    pairs,
+    pairs_completed,
+    repeats,
+    repeats_completed,
+    singles,
+)
 from bench.latency import Latency
-from bench.load import PARTITIONS, Work
+from bench.load import CODES, PARTITIONS, Work
 from bench.meter import Measurement
-from bench.programs import COMMIT_MS, KafkaStreams
+from bench.programs import COMMIT_MS, Failed, KafkaStreams
+from stream_triggers.runtime.log import Outgoing
 
 SHORT_COMMIT_MS = 10
 RATES = (200, 1000)
@@ -169,6 +184,64 @@ def latency(bench: Bench) -> dict[str, Any]:
     return measured
 
 
+def keyed(bench: Bench) -> dict[str, Any]:
+    """Triggers with memory: facts per second, and how late the invocations are that both stages make.
+
+    One round: the topic of facts belongs to the work, so a worker that has never seen them needs new topics.
+    """
+    facts, rate = bench.events_aside, RATES[0]
+    open_keys, counted_keys = min(KEYS, facts // 2), max(1, facts // (2 * COUNTED))
+    rates = {
+        "and": _evaluated(
+            _remembering(bench, "and", pairs(facts, open_keys), AND), facts, pairs_completed(facts, open_keys)
+        ),
+        "count": _evaluated(
+            _remembering(bench, "count", repeats(facts, counted_keys), COUNT),
+            facts,
+            repeats_completed(facts, counted_keys),
+        ),
+    }
+    timers = _remembering(bench, "timers", singles(facts), PENDING, DUE)
+    rates["timers"] = _evaluated(timers, facts, 0)
+    both = _remembering(bench, "latency", (), AND)
+    return {
+        "rates": rates,
+        "latency": {
+            "both_stages": {str(rate): _probed(bench, both, rate // len(CODES), codes=CODES)},
+            f"{facts:,} timers pending": {str(rate): _probed(bench, timers, rate, due_ms=WAIT_MS)},
+        },
+    }
+
+
+def _remembering(bench: Bench, name: str, records: Iterable[Outgoing], *triggers: Mapping[str, Any]) -> Work:
+    """Topics of their own, with triggers that remember, and events in them."""
+    work = Work(bench.bootstrap_servers, f"{bench.name}.keyed-{name}")
+    bench.tell(f"keyed, {name}: sending events")
+    work.create_topics()
+    work.apply(*triggers)
+    work.send(records)
+    bench.tell(f"keyed, {name}")
+    return work
+
+
+def _evaluated(work: Work, facts: int, fired: int) -> dict[str, Any]:
+    """What evaluating ``facts`` takes, after which so many have fired; raises ``Failed`` when others have."""
+    measured = programs.engine_keyed(work, facts)
+    measured.pop("timeline")
+    if measured["fired"] != fired and not measured["aborts"]:  # what is aborted fires again
+        raise Failed(f"{work.name}: {measured['fired']} fired, expected {fired}")
+    return summary([measured])
+
+
+def _probed(bench: Bench, work: Work, rate: int, **probing: Any) -> Measurement:
+    """How late invocations come, so many a second; ``probing`` says what makes one, see ``Latency``."""
+    events, invocations = work.topics.events, work.topics.invocations
+    with programs.engine_serving(work), Latency(work.bootstrap_servers, events, invocations, **probing) as probe:
+        probe.warm_up()
+        bench.tell(f"{work.name}, {rate} invocations/s")
+        return probe.measure(rate, bench.latency_s)
+
+
 def _latency(bench: Bench, running: AbstractContextManager[None], work: Work, target: str) -> dict[str, Measurement]:
     measured = {}
     with running, Latency(bench.bootstrap_servers, work.topics.events, target) as probe:
@@ -190,6 +263,6 @@ def _reached(result: Measurement, count: int) -> float:
 
 
 SCENARIOS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
-    each.__name__: each for each in (throughput, triggers, unmatched, partitions, workers, latency, verify)
+    each.__name__: each for each in (throughput, triggers, unmatched, partitions, workers, latency, keyed, verify)
 }
 """All of them by name, in the order in which they run."""

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -43,25 +43,49 @@ _ROOT = "triggers"
 _TWICE = "this field stands twice in one object"
 
 
+class Examined(NamedTuple):
+    """What is in a file: the good triggers, each with its path, and all problems, up to ``PROBLEMS_MAX`` of them."""
+
+    triggers: tuple[tuple[str, Trigger], ...]
+    problems: tuple[InvalidTrigger, ...]
+    located: Callable[[InvalidTrigger], InvalidTrigger]
+    """Adds the name and the line of the file to a remark that names a path in it."""
+
+
 def load_triggers(path: str | Path) -> tuple[Trigger, ...]:
     """Read the triggers of a file, YAML or JSON by its suffix; raises ``InvalidTrigger`` that lists all problems."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidTrigger("file", f"it cannot be read: {error.strerror}", source=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidTrigger("file", "expected text in UTF-8", source=str(path)) from error
-    return read_triggers(text, str(path))
+    return read_triggers(_text_of(path), str(path))
 
 
 def read_triggers(text: str, source: str) -> tuple[Trigger, ...]:
     """Read triggers from ``text``; ``source`` is its name in errors, and its suffix says whether it is YAML or JSON."""
+    examined = _examine(text, source)
+    if examined.problems:
+        raise _refusal(examined.problems, source)
+    return tuple([trigger for _, trigger in examined.triggers])
+
+
+def examine_triggers(path: str | Path) -> Examined:
+    """Read a file as far as it goes; raises ``InvalidTrigger`` only where it cannot be read at all."""
+    return _examine(_text_of(path), str(path))
+
+
+def _text_of(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidTrigger("file", f"it cannot be read: {error.strerror}", source=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InvalidTrigger("file", "expected text in UTF-8", source=str(path)) from error
+
+
+def _examine(text: str, source: str) -> Examined:
     document = _read(text, source)
     try:
         items = _items(document.value)
     except InvalidTrigger as problem:
         raise document.located(problem) from None
-    triggers: dict[str, Trigger] = {}
+    triggers: dict[str, tuple[str, Trigger]] = {}
     problems: list[InvalidTrigger] = []
     for index, item in enumerate(items):
         path = f"{_ROOT}[{index}]"
@@ -69,14 +93,12 @@ def read_triggers(text: str, source: str) -> tuple[Trigger, ...]:
             trigger = parse_trigger(item, path)
             if trigger.id in triggers:
                 raise InvalidTrigger(at(path, "id"), f'expected an id of its own, found "{trigger.id}" again')
-            triggers[trigger.id] = trigger
+            triggers[trigger.id] = (path, trigger)
         except InvalidTrigger as problem:
             problems.append(document.located(problem))
             if len(problems) == PROBLEMS_MAX:
                 break
-    if problems:
-        raise _refusal(problems, source)
-    return tuple(triggers.values())
+    return Examined(tuple(triggers.values()), tuple(problems), document.located)
 
 
 def dump_triggers(triggers: Iterable[Trigger]) -> str:
@@ -116,7 +138,7 @@ def _items(value: JsonValue) -> list[JsonValue]:
     return value
 
 
-def _refusal(problems: list[InvalidTrigger], source: str) -> InvalidTrigger:
+def _refusal(problems: Sequence[InvalidTrigger], source: str) -> InvalidTrigger:
     """One error that says what all ``problems`` say."""
     if len(problems) == 1:
         return problems[0]

@@ -31,7 +31,8 @@ from stream_triggers.runtime.topics import Topics
 WAIT_S = 60
 NOW_MS = 1_764_000_000_000
 COMMANDS = [
-    *("apply", "config", "delete", "demo", "describe", "emit", "list", "next", "run", "verify", "watch", "work"),
+    *("apply", "check", "config", "delete", "demo", "describe", "emit", "list", "next", "pending", "run", "verify"),
+    *("watch", "work"),
     *("broker/start", "broker/status", "broker/stop", "broker/wipe", "topics/check", "topics/create"),
 ]
 
@@ -229,7 +230,7 @@ def test_problems_with_topics_are_named_with_the_commands_that_repair_them():
     with pytest.raises(Misconfigured) as raised:
         cluster.require_topics(MemoryLog(MemoryCluster(ManualClock(NOW_MS))), Config())
     assert raised.value.message == (
-        "topic events does not exist; topic task-status does not exist; topic task-results does not exist; 9 more"
+        "topic events does not exist; topic task-status does not exist; topic task-results does not exist; 10 more"
     )
     assert raised.value.hint == "stream-triggers topics create"
 

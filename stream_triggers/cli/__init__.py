@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 from stream_triggers.cli import broker, configuration, demo, emit, run, topics, triggers, verify, watch, work
+from stream_triggers.cli.check import check
 from stream_triggers.cli.group import Commands
 from stream_triggers.cli.next import next_instants
+from stream_triggers.cli.pending import show_pending
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -41,12 +43,14 @@ app.add_typer(broker.app, name="broker", cls=Commands, rich_help_panel=_TRY)
 app.add_typer(topics.app, name="topics", cls=Commands, rich_help_panel=_TRY)
 for _name, _command, _panel in (
     ("demo", demo.demo, _TRY),
+    ("check", check, _TRIGGERS),
     ("apply", triggers.apply, _TRIGGERS),
     ("list", triggers.list_triggers, _TRIGGERS),
     ("describe", triggers.describe, _TRIGGERS),
     ("delete", triggers.delete, _TRIGGERS),
     ("emit", emit.emit, _TRIGGERS),
     ("next", next_instants, _TRIGGERS),
+    ("pending", show_pending, _TRIGGERS),
     ("watch", watch.watch, _TRIGGERS),
     ("run", run.run, _RUN),
     ("work", work.work, _RUN),

@@ -69,9 +69,18 @@ def progress(text: str) -> None:
 
 def tell(error: StreamTriggersError) -> None:
     """Print ``error`` and what to do about it."""
-    typer.echo(f"{typer.style('error:', fg='red', bold=True)} {error.message}", err=True)
-    if error.hint:
-        typer.echo(f"{typer.style('hint:', bold=True)} {error.hint}", err=True)
+    _remark(typer.style("error:", fg="red", bold=True), error)
+
+
+def warn(warning: StreamTriggersError) -> None:
+    """Print what is doubtful and what to do about it."""
+    _remark(typer.style("warning:", fg="yellow", bold=True), warning)
+
+
+def _remark(label: str, remark: StreamTriggersError) -> None:
+    typer.echo(f"{label} {remark.message}", err=True)
+    if remark.hint:
+        typer.echo(f"{typer.style('hint:', bold=True)} {remark.hint}", err=True)
 
 
 def _plain(cell: str) -> str:

@@ -82,7 +82,7 @@ def describe(
     with cluster.client(settings.config) as client:
         stored = next((each for each in client.list_triggers() if each.id == trigger_id), None)
     if stored is None:
-        raise _no_trigger(trigger_id)
+        raise no_trigger(trigger_id)
     if as_json:
         terminal.json_document(stored._asdict())
         return
@@ -107,7 +107,7 @@ def delete(
     with cluster.client(settings.config) as client:
         change = client.delete_trigger(trigger_id)
     if change.what == "absent":
-        raise _no_trigger(trigger_id)
+        raise no_trigger(trigger_id)
     if as_json:
         terminal.json_document(change._asdict())
     else:
@@ -160,5 +160,6 @@ def _in_words(leaf: Leaf) -> str:
             assert_never(leaf)
 
 
-def _no_trigger(trigger_id: str) -> Rejected:
+def no_trigger(trigger_id: str) -> Rejected:
+    """The error that nothing is stored under an id."""
     return Rejected(f"there is no trigger {trigger_id}", hint="stream-triggers list shows those there are")
