@@ -674,10 +674,11 @@ def test_load_app_says_what_is_wrong(reference, problem):
     assert caught.value.message == problem
 
 
-def test_load_app_lets_a_modules_own_errors_through(tmp_path, monkeypatch):
-    (tmp_path / "broken_tasks.py").write_text("import no_such_dependency\n")
+@pytest.mark.parametrize("problem", ["import no_such_dependency", "def f(:", "1 / 0", "raise SystemExit(7)"])
+def test_load_app_says_which_module_fails_at_its_import(tmp_path, monkeypatch, problem):
+    (tmp_path / "broken_tasks.py").write_text(f"{problem}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+    with pytest.raises(Misconfigured, match=r"module broken_tasks cannot be imported: .*line 1\)"):
         load_app("broken_tasks:app")
 
 

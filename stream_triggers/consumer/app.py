@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.errors import Misconfigured
+from stream_triggers.runtime.functions import imported
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,19 +64,12 @@ class TaskApp:
 def load_app(reference: str) -> TaskApp:
     """The ``TaskApp`` that ``reference`` names, as ``module:attribute``; imports the module.
 
-    Raises ``Misconfigured`` when there is none; an error inside the module comes through as it is.
+    Raises ``Misconfigured`` when there is none, or when the module fails at its import.
     """
     module_name, separator, attribute = reference.partition(":")
     if not (module_name and separator and attribute):
         raise Misconfigured(f"{reference!r} does not name a task app", hint="write it as module:attribute")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise Misconfigured(
-            f"there is no module {error.name!r}", hint="start in the folder it is in, or install it"
-        ) from error
+    module = imported(module_name)
     app = getattr(module, attribute, None)
     if not isinstance(app, TaskApp):
         raise Misconfigured(

@@ -175,7 +175,9 @@ def compile_source(name: str, path: str, functions: Functions) -> Callable[[Any]
     def source(message: Any) -> dict[str, JsonValue]:
         try:
             result = function(message)
-        except Exception as error:
+        except KeyboardInterrupt:  # the user's Ctrl-C, which cannot be told from one that the function raised
+            raise
+        except BaseException as error:
             # Formatted by the interpreter, which stands an exception whose own text cannot be made.
             text = "".join(traceback.format_exception_only(error)).strip()
             raise EvaluationFailed(f"{path}: {name} raised {excerpt(text, RAISED_CHARS_MAX)}") from error

@@ -257,6 +257,10 @@ def failing(message: Any) -> Any:
     raise ValueError("no order")
 
 
+def exiting(message: Any) -> Any:
+    raise SystemExit(9)
+
+
 def loud(message: Any) -> Any:
     raise Loud
 
@@ -270,6 +274,7 @@ FUNCTIONS = {
     "m:of_event": lambda message: {"order": message.payload["order_id"], "from": "event"},
     "m:of_any": lambda message: {"order": message.id, "from": "any"},
     "m:failing": failing,
+    "m:exiting": exiting,
     "m:loud": loud,
     "m:list": lambda message: [1],
     "m:none": lambda message: None,
@@ -312,6 +317,7 @@ def test_templates_override_what_a_function_returned():
     ("function", "problem"),
     [
         ("m:failing", "args_from.event: m:failing raised ValueError: no order"),
+        ("m:exiting", "args_from.event: m:exiting raised SystemExit: 9"),
         ("m:list", "args_from.event: expected an object from m:list, found a list"),
         ("m:none", "args_from.event: expected an object from m:none, found null"),
         ("m:set", "args_from.event: m:set returned a.b: expected a JSON value, found a Python set"),

@@ -330,7 +330,7 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
-def raising(error: Exception) -> Any:
+def raising(error: BaseException) -> Any:
     def function(value: Any) -> bool:
         raise error
 
@@ -342,6 +342,8 @@ def raising(error: Exception) -> Any:
     [
         (broken, "filter function rules:f raised KeyError('total')"),
         (raising(EvaluationFailed("inner")), "filter function rules:f raised EvaluationFailed('inner')"),
+        (raising(SystemExit(9)), "filter function rules:f raised SystemExit(9)"),
+        (raising(GeneratorExit()), "filter function rules:f raised GeneratorExit()"),
         (lambda value: 1, "filter function rules:f: expected true or false, found 1"),
         (lambda value: None, "filter function rules:f: expected true or false, found null"),
         (lambda value: "x" * 100, f'filter function rules:f: expected true or false, found "{"x" * 60}…"'),

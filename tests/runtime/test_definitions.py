@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,26 @@ def test_what_cannot_be_used_is_quarantined_and_the_others_fire(
     (told,) = [record.values for record in caplog.records if record.message == "trigger quarantined"]
     assert told["trigger"] == "ship"
     assert problem in str(told["error"])
+
+
+@pytest.mark.parametrize("source", ["def f(:", "1 / 0", "raise SystemExit(7)"])
+def test_a_trigger_whose_module_fails_at_import_is_quarantined_and_the_others_fire(
+    bundle: EngineBundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    source: str,
+) -> None:
+    (tmp_path / "failing_rules.py").write_text(f"{source}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    bundle.define({**CALLS, "when": {"event": "paid", "filter": {"call": "failing_rules:f"}}})
+    bundle.define(SHIP)
+    table = DefinitionTable(bundle.log(), bundle.topics.trigger_definitions, AllowedFunctions(["failing_rules"]))
+    table.load()
+    table.close()
+    assert in_force(table) == ["ship: orders.ship"]
+    (told,) = [record.values for record in caplog.records if record.message == "trigger quarantined"]
+    assert "module failing_rules cannot be imported" in str(told["error"])
 
 
 def test_an_edit_that_cannot_be_used_ends_the_version_before(bundle: EngineBundle, table: DefinitionTable) -> None:

@@ -215,7 +215,9 @@ def _compile_call(name: str, functions: Functions) -> Predicate:
     def accepts(value: JsonValue) -> bool:
         try:
             answer = function(value)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:  # the user's Ctrl-C, which cannot be told from one that the function raised
+            raise
+        except BaseException as error:
             raise EvaluationFailed(f"filter function {name} raised {_EXCERPT.repr(error)}") from error
         if isinstance(answer, bool):
             return answer
