@@ -27,7 +27,7 @@ import msgspec
 
 from stream_triggers.core import invocation as core_invocation
 from stream_triggers.core import message as core
-from stream_triggers.core.fields import NULL, require_finite
+from stream_triggers.core.fields import NULL, require_finite, require_short
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.errors import InvalidMessage, Misconfigured
@@ -222,6 +222,7 @@ async def emit_event(
     value = encode(event)
     if NULL in value:
         require_finite(payload, "payload")
+    require_short(event)
     topic = _raw_topic(app, Topics(_APPLICATION, topic_prefix).events)
     await (await topic.send(key=(key or event_id).encode(), value=value))
     return event_id

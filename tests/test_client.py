@@ -239,6 +239,26 @@ def test_a_report_that_is_repeated_has_the_same_id(bed):
         assert client.report_task_status("bill", "inv-1", "running") == "e25610e2291d99ccd9df7e511cd41812"
 
 
+@pytest.mark.parametrize("field", ["key", "event_id", "source", "traceparent", "root"])
+def test_a_long_text_beside_the_payload_is_refused(bed, field):
+    name = "id" if field == "event_id" else field
+    bed.client.emit_event("order.paid", **{field: "ä" * 32768})
+    with pytest.raises(InvalidMessage, match=f"{name} has 65538 bytes, the limit is 65536"):
+        bed.client.emit_event("order.paid", **{field: "ä" * 32769})
+    assert len(bed.sent(TOPICS.events)) == 1
+
+
+def test_a_long_text_in_the_payload_is_sent(bed):
+    bed.client.emit_event("order.paid", "x" * 100_000)
+    bed.client.report_task_status("t", "i-1", "running", arguments={"a": "x" * 100_000})
+    assert len(bed.sent(TOPICS.events) + bed.sent(TOPICS.task_status)) == 2
+
+
+def test_a_report_on_a_long_invocation_id_is_refused(bed):
+    with pytest.raises(InvalidMessage, match="invocation_id has 70000 bytes, the limit is 65536"):
+        bed.client.report_task_status("t", "i" * 70_000, "running")
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -28,8 +28,17 @@ from stream_triggers.client.definitions import Change, Definitions, StoredTrigge
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.condition import parse_condition
-from stream_triggers.core.fields import NULL, require_finite
-from stream_triggers.core.message import Event, Failure, JsonValue, Success, TaskResult, TaskStatus
+from stream_triggers.core.fields import NULL, require_finite, require_short
+from stream_triggers.core.message import (
+    TEXT_BYTES_MAX,
+    Event,
+    Failure,
+    JsonValue,
+    Message,
+    Success,
+    TaskResult,
+    TaskStatus,
+)
 from stream_triggers.core.report import Outcome, failure_of, result_id, status_id
 from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, StreamTriggersError
 from stream_triggers.runtime.clock import Clock, SystemClock
@@ -177,8 +186,8 @@ class Client:
     def emit_event(self, code: str, payload: JsonValue = None, **fields: Unpack[EventFields]) -> str:
         """Send an event and return its id; ``fields`` are those of ``event``.
 
-        Raises ``InvalidMessage`` when no trigger could name the code, when the payload is no JSON, and when the message
-        is larger than ``payload_bytes_max``.
+        Raises ``InvalidMessage`` when no trigger could name the code, when the payload is no JSON, when the message is
+        larger than ``payload_bytes_max``, and when a text beside the payload has more than 64 KiB.
         """
         event = self.event(code, payload, **fields)
         self._sender.send(self._topics.events, [self._outgoing(event)])
@@ -281,7 +290,7 @@ class Client:
         _require_code(event.code)
         if value.find(NULL) >= 0:  # half the time of ``in``
             require_finite(event.payload, "payload")
-        self._check(value, event.id)
+        self._check(value, event)
         return {"value": value, "key": (event.key or event.id).encode()}
 
     def _report_outcome(self, task: str, invocation_id: str, outcome: Success | Failure, fields: ReportFields) -> str:
@@ -303,14 +312,16 @@ class Client:
             require_finite(report.arguments, "arguments")
             if isinstance(report, TaskResult) and isinstance(report.outcome, Success):
                 require_finite(report.outcome.value, "result")
-        self._check(value, report.id)
+        self._check(value, report)
         self._sender.send(topic, [{"value": value, "key": report.invocation_id.encode()}])
         return report.id
 
-    def _check(self, value: bytes, name: str) -> None:
+    def _check(self, value: bytes, message: Message) -> None:
+        if len(value) > TEXT_BYTES_MAX:  # in a smaller one, no text is longer
+            require_short(message)
         if len(value) > self._config.payload_bytes_max:
             raise InvalidMessage(
-                f"message {name} has {len(value)} bytes, the limit is {self._config.payload_bytes_max}",
+                f"message {message.id} has {len(value)} bytes, the limit is {self._config.payload_bytes_max}",
                 hint="send a reference to the data, or raise payload_bytes_max here and for the workers",
             )
 

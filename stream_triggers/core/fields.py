@@ -14,9 +14,10 @@ from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 
+import msgspec
 import orjson
 
-from stream_triggers.core.message import JsonValue
+from stream_triggers.core.message import TEXT_BYTES_MAX, JsonValue
 from stream_triggers.errors import InvalidMessage, InvalidTrigger
 
 JSON_DEPTH_MAX = 64
@@ -120,6 +121,17 @@ def json_problem(value: object, path: str, depth: int = 0) -> tuple[str, str] | 
         case _:
             return path, f"expected a JSON value, found {found(value)}"
     return next((problem for problem in problems if problem is not None), None)
+
+
+def require_short(message: msgspec.Struct) -> None:
+    """Raise ``InvalidMessage`` for a text of ``message``, outside of its JSON parts, above ``TEXT_BYTES_MAX``."""
+    for name in message.__struct_fields__:
+        text = getattr(message, name)
+        if name != "payload" and isinstance(text, str) and (size_bytes := len(text.encode())) > TEXT_BYTES_MAX:
+            raise InvalidMessage(
+                f"{name} has {size_bytes} bytes, the limit is {TEXT_BYTES_MAX}",
+                hint="put what is long into the payload",
+            )
 
 
 def require_finite(value: object, path: str) -> None:

@@ -13,6 +13,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+TEXT_BYTES_MAX = 64 * 1024
+"""Longest id, key, or other text beside the JSON parts of a message, in UTF-8. A run repeats some several times,
+and must fit where its message did."""
+
 Kind: TypeAlias = Literal["event", "status", "result", "exception", "schedule"]
 """The kinds of leaf a message (or, for ``schedule``, a nominal instant) can satisfy."""
 

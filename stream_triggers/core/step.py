@@ -6,15 +6,20 @@ here for ``verify``, and the route stage must write the same, byte for byte.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.message import Kind, Message, kind_of
+from stream_triggers.core.message import TEXT_BYTES_MAX, Kind, Message, kind_of
 from stream_triggers.core.route import Plan
 from stream_triggers.errors import EvaluationFailed
 
 DEPTH_MAX = 2**31 - 1
 """The largest depth a message can say; a chain that is longer stays there."""
+
+_SHORT = TEXT_BYTES_MAX // 4
+"""Texts of so many characters in all are within the limit, whatever they are."""
 
 
 def key_and_arguments(
@@ -22,10 +27,14 @@ def key_and_arguments(
 ) -> tuple[str | None, bytes]:
     """The key and the arguments, as JSON, of the run that ``owner`` makes of a message it has matched.
 
-    Raises ``EvaluationFailed`` when they cannot be made, cannot be written, or outgrow ``bytes_max`` together.
+    Raises ``EvaluationFailed`` when they cannot be made, cannot be written, or outgrow ``bytes_max`` together; and when
+    the key, or a text that the run takes over from ``message``, is longer than ``TEXT_BYTES_MAX``.
     """
     trigger_id = owner.trigger.id
     key = owner.key(message, kind, trigger_id) if owner.key else None
+    root, traceparent = message.root or "", message.traceparent or ""
+    if len(key or "") + len(message.id) + len(root) + len(traceparent) > _SHORT:
+        _require_short({"key": key or "", "id": message.id, "root": root, "traceparent": traceparent})
     try:
         arguments = orjson.dumps(owner.arguments(message, kind, trigger_id, run_id))
     except TypeError as error:  # nested more deeply than can be written, though it could be read
@@ -34,6 +43,13 @@ def key_and_arguments(
         size = len(arguments) + len(key or "")
         raise EvaluationFailed(f"arguments and key have {size} bytes, the limit is {bytes_max}")
     return key, arguments
+
+
+def _require_short(texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        size_bytes = len(text.encode())
+        if size_bytes > TEXT_BYTES_MAX:
+            raise EvaluationFailed(f"{name} has {size_bytes} bytes, the limit is {TEXT_BYTES_MAX}")
 
 
 def depth_after(message: Message) -> int:

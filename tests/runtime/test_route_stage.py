@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
-from stream_triggers.core.message import Event, Failure, Message, Participant, Success, TaskResult, TaskStatus
+from stream_triggers.core.message import (
+    TEXT_BYTES_MAX,
+    Event,
+    Failure,
+    Message,
+    Participant,
+    Success,
+    TaskResult,
+    TaskStatus,
+)
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.core.route import RouteIndex, plan
 from stream_triggers.core.trigger import parse_trigger, version
@@ -25,6 +34,7 @@ from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.memory_log.topic import COMMITTED
 from stream_triggers.runtime.route_stage import Outputs, RouteStage
 from stream_triggers.runtime.store import MemoryStore
+from stream_triggers.runtime.topics import LETTER_BYTES_MAX as LETTER_BYTES
 from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX as MESSAGE_BYTES
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.telemetry import Counters
@@ -32,6 +42,7 @@ from tests.engine_bundle import SHIP, paid
 
 TOPICS = Topics("triggers")
 MESSAGE_BYTES_MAX = 1024
+LARGEST = 3 * 1024 * 1024  # that payload_bytes_max can be
 TIME_MS = 1_700_000_000_000
 
 NEEDS_COUPON = {"id": "coupon", "task": "orders.coupon", "when": {"event": "paid"}, "args": {"c": "${event.payload.c}"}}
@@ -42,14 +53,18 @@ class Stage:
     """A stage with its triggers, and what came out of it."""
 
     def __init__(
-        self, *triggers: Mapping[str, Any], allow_modules: Sequence[str] = (), runs_partitions: int = 4
+        self,
+        *triggers: Mapping[str, Any],
+        allow_modules: Sequence[str] = (),
+        runs_partitions: int = 4,
+        bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         self.counters = Counters()
         self.store = MemoryStore()
         self.claims = Claims(self.store, 60_000)
         self.functions = AllowedFunctions(allow_modules)
         self.stage = RouteStage(
-            TOPICS, runs_partitions, self.claims, FactWriter(1, ManualClock()), self.counters, MESSAGE_BYTES_MAX
+            TOPICS, runs_partitions, self.claims, FactWriter(1, ManualClock()), self.counters, bytes_max
         )
         self.use(*triggers)
         self.offset = 0
@@ -392,6 +407,35 @@ def test_a_message_as_large_as_the_limit_is_processed() -> None:
     event = paid("e1", note="x" * room)
     assert len(encode(event)) == MESSAGE_BYTES_MAX
     assert Stage(SHIP).process(event).fired() == ["ship event/e1"]
+
+
+TEXT = "x" * TEXT_BYTES_MAX
+
+
+@pytest.mark.parametrize("field", ["id", "root", "traceparent", "key"])
+@pytest.mark.parametrize(("text", "size_bytes"), [(TEXT + "x", 65537), ("ä" * 32769, 65538)])
+def test_no_run_is_made_of_a_message_with_a_long_text_that_it_would_repeat(
+    field: str, text: str, size_bytes: int
+) -> None:
+    keyed = {**SHIP, "key": "${event.key}"}
+    stage = Stage(keyed, bytes_max=LARGEST)
+    event = Event("paid", "e1", 7, "k", {"order": 1})
+    stage.process(msgspec.structs.replace(event, **{field: text}), msgspec.structs.replace(event, id="e2"))
+    assert stage.fired() == ["ship event/e2"]
+    (letter,) = decoded(stage.outputs.dead_letters, DeadLetter)
+    assert (letter.stage, letter.error) == ("arguments", f"when: {field} has {size_bytes} bytes, the limit is 65536")
+
+
+def test_whatever_a_message_within_the_limits_makes_can_be_written() -> None:
+    everything = {**SHIP, "key": "${event.key}", "args": {"all": "${event.payload}"}}
+    event = Event("paid", TEXT, 7, TEXT, "x" * (LARGEST - 5 * TEXT_BYTES_MAX - 1024), TEXT, TEXT, TEXT)
+    failing = {**everything, "id": "failing", "args": {"all": "${event.payload}${event.payload}"}}
+    stage = Stage(everything, failing, bytes_max=LARGEST).process(event, event)
+    outputs = stage.outputs
+    assert (len(outputs.invocations), len(outputs.runs), len(outputs.dead_letters)) == (1, 4, 2)
+    sizes = [len(each["value"] or b"") + len(each["key"] or b"") for each in outputs.invocations + outputs.runs]
+    assert max(sizes) < MESSAGE_BYTES
+    assert max(len(each["value"] or b"") for each in outputs.dead_letters) < LETTER_BYTES
 
 
 # Functions
