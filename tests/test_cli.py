@@ -235,6 +235,14 @@ def test_problems_with_topics_are_named_with_the_commands_that_repair_them():
     assert raised.value.hint == "stream-triggers topics create"
 
 
+def test_the_commands_name_the_options_that_are_set():
+    config = Config(bootstrap_servers="k1:9092", application="shop", topic_prefix="eu.")
+    with pytest.raises(Misconfigured) as raised:
+        cluster.require_topics(MemoryLog(MemoryCluster(ManualClock(NOW_MS))), config)
+    options = "--bootstrap-servers k1:9092 --application shop --topic-prefix eu."
+    assert raised.value.hint == f"stream-triggers topics create {options}"
+
+
 # A broker that is not there, or not yet
 
 
@@ -315,7 +323,7 @@ def test_watching_once_ends_with_the_last_invocation_there_is(memory):
 def test_watching_a_topic_that_does_not_exist_names_it(memory):
     with pytest.raises(Misconfigured, match=r"^topic elsewhere\.invocations does not exist") as raised:
         next(watch.read(MemoryLog(memory), "elsewhere.invocations", from_start=True, once=False))
-    assert raised.value.hint == "create the topics: stream-triggers topics create"
+    assert raised.value.hint == "make the topics: stream-triggers topics create"
 
 
 def test_watching_begins_with_the_next_invocation(memory):
@@ -451,7 +459,9 @@ def test_without_topics_a_command_names_the_one_it_misses(bootstrap_servers, com
     result = call(*command, "--bootstrap-servers", bootstrap_servers, "--topic-prefix", "none-")
     assert result.exit_code == 1
     assert re.search(r"none-(trigger-definitions|invocations|events)", result.stderr.splitlines()[0])
-    assert result.stderr.splitlines()[1] == "hint: create the topics: stream-triggers topics create"
+    repair = f"stream-triggers topics create --bootstrap-servers {bootstrap_servers} --topic-prefix none-"
+    assert result.stderr.splitlines()[1].startswith("hint: make the topics")
+    assert result.stderr.splitlines()[1].endswith(f": {repair}")
 
 
 @pytest.mark.kafka
@@ -469,7 +479,8 @@ def test_topics_are_checked_created_and_then_left_alone(bootstrap_servers):
     options = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", "made-by-cli."]
     missing = call("topics", "check", "--json", *options)
     assert missing.exit_code == 1
-    assert {row["repair"] for row in json.loads(missing.stdout)} == {"stream-triggers topics create"}
+    repair = " ".join(["stream-triggers topics create", *options])
+    assert {row["repair"] for row in json.loads(missing.stdout)} == {repair}
     created = json.loads(ok("topics", "create", "--partitions", "2", "--json", *options))
     assert {"topic": "made-by-cli.events", "partitions": 2} in created
     assert json.loads(ok("topics", "create", "--json", *options)) == []
@@ -481,7 +492,8 @@ def test_a_worker_refuses_to_start_without_its_topics_and_says_how_to_make_them(
     result = call("run", "--bootstrap-servers", bootstrap_servers, "--topic-prefix", "missing.", "--state-dir", "s")
     assert result.exit_code == 3
     assert "error: topic missing.events does not exist" in result.stderr
-    assert "hint: stream-triggers topics create" in result.stderr
+    repair = f"stream-triggers topics create --bootstrap-servers {bootstrap_servers} --topic-prefix missing."
+    assert f"hint: {repair}" in result.stderr
 
 
 @pytest.mark.kafka

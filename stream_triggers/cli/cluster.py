@@ -107,7 +107,7 @@ def wanted_topics(log: Log, config: Config, *, partitions: int = topics.PARTITIO
 def topic_problems(log: Log, config: Config) -> tuple[Problem, ...]:
     """What is wrong with the topics as they are."""
     wanted = wanted_topics(log, config)
-    return topics.check(log.topics([spec.name for spec in wanted]), wanted)
+    return topics.check(Topics.of(config), log.topics([spec.name for spec in wanted]), wanted)
 
 
 def require_topics(log: Log, config: Config) -> None:

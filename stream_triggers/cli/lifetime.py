@@ -14,7 +14,7 @@ import typer
 
 from stream_triggers import telemetry
 from stream_triggers.cli import terminal
-from stream_triggers.cli.settings import unanswered
+from stream_triggers.cli.settings import complete, unanswered
 from stream_triggers.config import Config
 from stream_triggers.errors import Fenced, StreamTriggersError, Unavailable
 from stream_triggers.supervisor import exit_status
@@ -40,6 +40,7 @@ def long_running(config: Config) -> Iterator[None]:
         yield
     except StreamTriggersError as problem:
         error = unanswered(problem, config) if isinstance(problem, Unavailable) else problem
+        complete(error, config)
         if config.log_format == "json":
             event: telemetry.LogEvent = "worker fenced" if isinstance(error, Fenced) else "worker failed"
             telemetry.log(logger, event, error=error.message, hint=error.hint)

@@ -18,8 +18,9 @@ import typer
 
 from stream_triggers import broker, config
 from stream_triggers.config import DEFAULT, FILE_NAME, SETTINGS, Config, Group, Setting, Sources
-from stream_triggers.errors import Unavailable
+from stream_triggers.errors import StreamTriggersError, Unavailable
 from stream_triggers.runtime.kafka import refuse_protected
+from stream_triggers.runtime.topics import CREATE_COMMAND, Topics
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +68,9 @@ def configured(*groups: Group) -> Callable[[Callable[Concatenate[Settings, P], R
                 return function(settings, *args, **values)
             except Unavailable as error:
                 raise unanswered(error, settings.config) from error
+            except StreamTriggersError as error:
+                complete(error, settings.config)
+                raise
 
         own = get_type_hints(function, include_extras=True)
         parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -84,6 +88,12 @@ def unanswered(error: Unavailable, config: Config) -> Unavailable:
     """``error`` with a hint that says where Kafka was expected, if it has none."""
     hint = f"is Kafka running at {config.bootstrap_servers}? one for this machine: stream-triggers broker start"
     return Unavailable(error.message, hint=error.hint or hint)
+
+
+def complete(error: StreamTriggersError, config: Config) -> None:
+    """Give the command that makes topics, where the hint ends with it, the options that are set here."""
+    if error.hint.endswith(CREATE_COMMAND):
+        error.hint = error.hint.removesuffix(CREATE_COMMAND) + Topics.of(config).create_command
 
 
 def load(file: Path | None, overrides: Mapping[str, object]) -> Settings:

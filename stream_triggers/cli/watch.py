@@ -29,7 +29,7 @@ from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.lag import partitions_of
 from stream_triggers.runtime.log import Log, Record
-from stream_triggers.runtime.topics import Topics
+from stream_triggers.runtime.topics import CREATE_COMMAND, Topics
 
 RATE_WINDOW_S = 10
 """Rates are over so many seconds: long enough to be steady, short enough to follow."""
@@ -88,7 +88,7 @@ def read(log: Log, topic: str, *, from_start: bool, once: bool) -> Iterator[list
     """Batches of invocations, also empty ones; with ``once`` only of those that are there now."""
     partitions = partitions_of(log, [topic])
     if not partitions:
-        raise Misconfigured(f"topic {topic} does not exist", hint="create the topics: stream-triggers topics create")
+        raise Misconfigured(f"topic {topic} does not exist", hint=f"make the topics: {CREATE_COMMAND}")
     ends = log.end_offsets(partitions)
     reader = log.reader()
     try:

@@ -35,21 +35,24 @@ LETTER_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SEGMENTS_PER_RETENTION = 4
 """Kafka deletes whole segments, never the newest: a topic keeps up to a segment more than its retention."""
+CREATE_COMMAND = "stream-triggers topics create"
+"""What makes topics; ``Topics.create_command`` adds the options."""
 
-_CREATE = "stream-triggers topics create"
+_DEFAULTS = Config()
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The names of all topics of one application."""
+    """The names of all topics of one application; ``servers`` are for the commands that an operator is given."""
 
     application: str
     prefix: str = ""
+    servers: str = _DEFAULTS.bootstrap_servers
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """The topics of the configured application."""
-        return cls(config.application, config.topic_prefix)
+        return cls(config.application, config.topic_prefix, config.bootstrap_servers)
 
     def __post_init__(self) -> None:
         for name in (*self.all, *self.changelogs):
@@ -141,6 +144,25 @@ class Topics:
         """Where what belongs to a partition of a consumed topic is kept."""
         return TopicPartition(self.changelog(partition.topic), partition.partition)
 
+    @property
+    def create_command(self) -> str:
+        """The command that makes these topics, with the options that tell them from others."""
+        options = (
+            ("--bootstrap-servers", self.servers, _DEFAULTS.bootstrap_servers),
+            ("--application", self.application, _DEFAULTS.application),
+            ("--topic-prefix", self.prefix, _DEFAULTS.topic_prefix),
+        )
+        given = [f"{option} {value}" for option, value, default in options if value != default]
+        return " ".join([CREATE_COMMAND, *given])
+
+    def kafka_command(self, script: str, topic: str) -> str:
+        """The start of a command of Kafka's own about ``topic``."""
+        return f"{script} --bootstrap-server {self.servers} --topic {topic}"
+
+    def grow_command(self, topic: str, partitions: int) -> str:
+        """The command that adds partitions to ``topic`` until it has so many."""
+        return f"{self.kafka_command('kafka-topics.sh', topic)} --alter --partitions {partitions}"
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -187,8 +209,8 @@ def claims_needed_ms(claim_retention_ms: int) -> int:
     return claim_retention_ms * 3 // 2
 
 
-def check(existing: Mapping[str, TopicSpec], wanted: Iterable[TopicSpec]) -> tuple[Problem, ...]:
-    """What keeps workers from running on the ``existing`` topics, in the order of ``wanted``.
+def check(topics: Topics, existing: Mapping[str, TopicSpec], wanted: Iterable[TopicSpec]) -> tuple[Problem, ...]:
+    """What keeps workers from running on the ``existing`` ones of ``topics``, in the order of ``wanted``.
 
     Only what the engine depends on is compared: how long inputs and outputs are kept, and their sizes, are not.
     """
@@ -196,26 +218,26 @@ def check(existing: Mapping[str, TopicSpec], wanted: Iterable[TopicSpec]) -> tup
     for spec in wanted:
         found = existing.get(spec.name)
         if found is None:
-            problems.append(Problem(spec.name, "does not exist", _CREATE))
+            problems.append(Problem(spec.name, "does not exist", topics.create_command))
         else:
-            problems += [*_partition_problems(found, spec), *_setting_problems(found, spec)]
+            problems += [*_partition_problems(topics, found, spec), *_setting_problems(topics, found, spec)]
     return tuple(problems)
 
 
-def _partition_problems(found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
+def _partition_problems(topics: Topics, found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
     """Partitions can be added to a topic, not taken away; those of inputs and outputs are the operator's business."""
     if "compact" not in spec.settings["cleanup.policy"]:
         return
     problem = f"has {found.partitions} partitions, needs {spec.partitions}"
-    topic = f"--bootstrap-server BROKER --topic {spec.name}"
     if found.partitions < spec.partitions:
-        yield Problem(spec.name, problem, f"kafka-topics.sh {topic} --alter --partitions {spec.partitions}")
+        yield Problem(spec.name, problem, topics.grow_command(spec.name, spec.partitions))
     elif found.partitions > spec.partitions:
-        yield Problem(spec.name, f"{problem}; made again it is empty", f"kafka-topics.sh {topic} --delete && {_CREATE}")
+        delete = f"{topics.kafka_command('kafka-topics.sh', spec.name)} --delete"
+        yield Problem(spec.name, f"{problem}; made again it is empty", f"{delete} && {topics.create_command}")
 
 
-def _setting_problems(found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
-    alter = f"kafka-configs.sh --bootstrap-server BROKER --topic {spec.name} --alter --add-config"
+def _setting_problems(topics: Topics, found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:
+    alter = f"{topics.kafka_command('kafka-configs.sh', spec.name)} --alter --add-config"
     wanted, policy = spec.settings["cleanup.policy"], found.settings.get("cleanup.policy", "delete")
     if "compact" in wanted and "compact" not in policy:
         yield Problem(spec.name, "is not compacted", f"{alter} 'cleanup.policy=[{wanted}]'")

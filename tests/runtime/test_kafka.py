@@ -151,7 +151,7 @@ def test_a_start_below_what_is_kept_is_the_operators_to_mend(bundle: KafkaBundle
     bundle.trim(TopicPartition(topic, 0), 2)
     member = bundle.joined("a", topic).start()
 
-    with pytest.raises(Misconfigured, match=f"messages of {topic}/0 were deleted before they were read"):
+    with pytest.raises(Misconfigured, match=f"{topic}/0 does not have the position where reading continues"):
         bundle.until(lambda: member.step().records != [])
 
 
@@ -177,7 +177,7 @@ def test_subscribing_to_a_topic_that_does_not_exist_is_the_operators_to_mend(bun
     participant = bundle.participant("a", "no-such-topic")
     with pytest.raises(Misconfigured, match="no-such-topic") as raised:
         bundle.until(lambda: participant.step().owned != set())
-    assert raised.value.hint == "create the topics: stream-triggers topics create"
+    assert raised.value.hint.endswith(": stream-triggers topics create")
 
 
 # Readers
@@ -213,7 +213,7 @@ def test_reading_below_what_is_kept_is_the_operators_to_mend(bundle: KafkaBundle
     bundle.write(topic, values_of(b"1", b"2"))
     bundle.trim(TopicPartition(topic, 0), 1)
     reading = bundle.reading({TopicPartition(topic, 0): 0})
-    with pytest.raises(Misconfigured, match="were deleted before they were read"):
+    with pytest.raises(Misconfigured, match="does not have the position where reading continues"):
         bundle.until(lambda: reading.step().records != [])
 
 

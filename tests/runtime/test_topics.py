@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from stream_triggers.config import Config
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
 from stream_triggers.runtime.topics import Problem, Topics, check, specs
 
 DAY_MS = 24 * 3_600_000
-TOPICS = Topics("shop")
+TOPICS = Topics("shop", servers="k1:9092,k2:9092")
+CREATE = "stream-triggers topics create --bootstrap-servers k1:9092,k2:9092 --application shop"
 CHANGELOG = "shop-claims-events-changelog"
 
 
@@ -28,7 +30,22 @@ def with_settings(name: str, **settings: str) -> dict[str, TopicSpec]:
 
 
 def problems(existing: dict[str, TopicSpec]) -> tuple[Problem, ...]:
-    return check(existing, wanted(existing).values())
+    return check(TOPICS, existing, wanted(existing).values())
+
+
+@pytest.mark.parametrize(
+    ("config", "command"),
+    [
+        (Config(), "stream-triggers topics create"),
+        (Config(topic_prefix="eu."), "stream-triggers topics create --topic-prefix eu."),
+        (
+            Config(bootstrap_servers="k1:9092", application="shop", topic_prefix="eu."),
+            "stream-triggers topics create --bootstrap-servers k1:9092 --application shop --topic-prefix eu.",
+        ),
+    ],
+)
+def test_the_command_that_makes_topics_names_what_tells_them_from_others(config: Config, command: str) -> None:
+    assert Topics.of(config).create_command == command
 
 
 def test_names_are_those_of_the_contract() -> None:
@@ -116,7 +133,7 @@ def test_topics_as_they_are_wanted_have_no_problem() -> None:
 def test_a_missing_topic_is_created() -> None:
     existing = wanted()
     del existing["dead-letters"]
-    assert problems(existing) == (Problem("dead-letters", "does not exist", "stream-triggers topics create"),)
+    assert problems(existing) == (Problem("dead-letters", "does not exist", CREATE),)
 
 
 def test_a_changelog_with_fewer_partitions_than_its_input_gets_more() -> None:
@@ -125,7 +142,7 @@ def test_a_changelog_with_fewer_partitions_than_its_input_gets_more() -> None:
         Problem(
             CHANGELOG,
             "has 4 partitions, needs 6",
-            f"kafka-topics.sh --bootstrap-server BROKER --topic {CHANGELOG} --alter --partitions 6",
+            f"kafka-topics.sh --bootstrap-server k1:9092,k2:9092 --topic {CHANGELOG} --alter --partitions 6",
         ),
     )
 
@@ -136,7 +153,7 @@ def test_a_changelog_with_more_partitions_than_its_input_is_made_again() -> None
         Problem(
             CHANGELOG,
             "has 4 partitions, needs 2; made again it is empty",
-            f"kafka-topics.sh --bootstrap-server BROKER --topic {CHANGELOG} --delete && stream-triggers topics create",
+            f"kafka-topics.sh --bootstrap-server k1:9092,k2:9092 --topic {CHANGELOG} --delete && {CREATE}",
         ),
     )
 
@@ -169,7 +186,7 @@ def test_a_changelog_with_more_partitions_than_its_input_is_made_again() -> None
 def test_a_topic_that_would_lose_records_is_set_right(
     name: str, settings: dict[str, str], problem: str, change: str
 ) -> None:
-    command = f"kafka-configs.sh --bootstrap-server BROKER --topic {name} --alter --add-config {change}"
+    command = f"kafka-configs.sh --bootstrap-server k1:9092,k2:9092 --topic {name} --alter --add-config {change}"
     assert problems(with_settings(name, **settings)) == (Problem(name, problem, command),)
 
 

@@ -8,9 +8,11 @@ Rules:
    leader has changed; so its client is replaced.
 """
 
+# ruff: noqa: SLF001 - the client library spells its own error codes with an underscore
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -26,7 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from stream_triggers.errors import Misconfigured, Unavailable
 from stream_triggers.runtime.clock import Clock, SystemClock
-from stream_triggers.runtime.kafka.failures import error_of, failure
+from stream_triggers.runtime.kafka.failures import CREATE, error_of, failure, reason
 from stream_triggers.runtime.kafka.member import KafkaMember
 from stream_triggers.runtime.kafka.producer import KafkaProducer
 from stream_triggers.runtime.kafka.reader import KafkaReader
@@ -40,6 +42,9 @@ REQUEST_S = 15.0
 _BROKER_DEFAULT = -1
 _NEW_LEADER = frozenset(
     {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION}
+)
+_NOT_FOUND = frozenset(
+    {KafkaError._NOENT, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
 )
 
 T = TypeVar("T")
@@ -163,27 +168,35 @@ class KafkaLog:
         if not asked:
             return {}
         futures = self._ask_for_offsets(asked)
-        if any(_is_of_new_leader(future) for future in futures.values()):
+        if any(_code(future) in _NEW_LEADER for future in futures.values()):
             self._admin, self._is_connected = self._new_admin(), False
             futures = self._ask_for_offsets(asked)
-        if any(_finds_no_leader(future) for future in futures.values()):
-            self._require_existing({position.topic for position in asked})
+        if any(_code(future) in _NOT_FOUND for future in futures.values()):
+            self._require_existing(asked)
+            futures = self._ask_for_offsets(asked)
         found = {}
         for position, future in futures.items():
             where = f"{position.topic}/{position.partition}"
-            offset = _answer(future, f"offsets of {where}").offset
+            offset = _answer(future, f"offsets of {where}", may_pass=_NOT_FOUND).offset
             if offset < 0:  # what the library answers when time is up
                 raise Unavailable(f"offsets of {where} were not told within {REQUEST_S:g} s")
             found[TopicPartition(position.topic, position.partition)] = offset
         return found
 
-    def _require_existing(self, names: Iterable[str]) -> None:
-        """Tell topics that do not exist from those that have no leader now: to the library both are the same."""
-        missing = sorted(set(names) - self._listed().keys())
-        if missing:
-            raise Misconfigured(
-                f"topic {missing[0]} does not exist", hint="create the topics: stream-triggers topics create"
-            )
+    def _require_existing(self, asked: Iterable[Position]) -> None:
+        """Tell what does not exist from what has no leader now, or is new: to the library they are the same.
+
+        To ask makes the library hear of topics and partitions that are new.
+        """
+        known = self._listed()
+        for topic, partition in sorted((each.topic, each.partition) for each in asked):
+            if topic not in known:
+                raise Misconfigured(f"topic {topic} does not exist", hint=CREATE)
+            count = len(known[topic].partitions)
+            if partition >= count and known[topic].error is None:
+                raise Misconfigured(
+                    f"topic {topic} has {count} partitions, not {partition}", hint="see stream-triggers topics check"
+                )
 
     def _ask_for_offsets(self, asked: Mapping[Position, OffsetSpec]) -> Mapping[Position, Future[Any]]:
         if not self._is_connected:
@@ -195,23 +208,22 @@ class KafkaLog:
         return futures
 
 
-def _is_of_new_leader(future: Future[Any]) -> bool:
-    """Whether the answer is that somebody else leads the partition, or the same broker anew."""
+def _code(future: Future[Any]) -> int | None:
+    """The code of the error that was answered, if one was."""
     error = future.exception()
-    return isinstance(error, KafkaException) and error_of(error).code() in _NEW_LEADER
-
-
-def _finds_no_leader(future: Future[Any]) -> bool:
-    error = future.exception()
-    return isinstance(error, KafkaException) and error_of(error).code() == KafkaError._NOENT  # noqa: SLF001 - so spelled
+    return error_of(error).code() if isinstance(error, KafkaException) else None
 
 
 def _has_leaders(topic: Any) -> bool:
     return topic.error is None and all(partition.error is None for partition in topic.partitions.values())
 
 
-def _answer(future: Future[T], what: str) -> T:
+def _answer(future: Future[T], what: str, may_pass: Collection[int] = ()) -> T:
+    """What was answered; errors whose codes ``may_pass`` are worth another try, whatever they are elsewhere."""
     try:
         return future.result()
-    except KafkaException as error:
-        raise failure(error_of(error), what) from error
+    except KafkaException as problem:
+        error = error_of(problem)
+        if error.code() in may_pass:
+            raise Unavailable(f"{what}: {reason(error)}") from problem
+        raise failure(error, what) from problem

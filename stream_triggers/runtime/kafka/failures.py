@@ -12,6 +12,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_triggers.errors import Aborted, Fenced, Misconfigured, StreamTriggersError, Unavailable, Unsettled
+from stream_triggers.runtime.topics import CREATE_COMMAND
 
 _FENCED = frozenset(
     {
@@ -24,10 +25,13 @@ _FENCED = frozenset(
 
 _POSITION_GONE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 
+CREATE = f"make the topics, with the options that are set here: {CREATE_COMMAND}"
+"""What an operator does about a topic that does not exist, where nothing but its name is known."""
+
 _OPERATOR = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topics: stream-triggers topics create",
-    KafkaError._UNKNOWN_TOPIC: "create the topics: stream-triggers topics create",
-    KafkaError._UNKNOWN_PARTITION: "the topic has fewer partitions than it had: stream-triggers topics check",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: CREATE,
+    KafkaError._UNKNOWN_TOPIC: CREATE,
+    KafkaError._UNKNOWN_PARTITION: "the topic does not have this partition: see stream-triggers topics check",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the user needs the right to read, write and describe the topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "the user needs the right to read the group",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the user needs the right to write idempotently",
@@ -80,8 +84,9 @@ def reading_failure(error: KafkaError, where: str) -> StreamTriggersError:
         )
     if error.code() in _POSITION_GONE:
         return Misconfigured(
-            f"messages of {where} were deleted before they were read: {reason(error)}",
-            hint="raise the topic's retention; to go on without them, move the group with kafka-consumer-groups.sh",
+            f"{where} does not have the position where reading continues: {reason(error)}",
+            hint="messages were deleted before they were read (raise the topic's retention), or the topic was made"
+            " again; to go on, move the group with kafka-consumer-groups.sh --reset-offsets",
         )
     return failure(error, f"reading {where}")
 
