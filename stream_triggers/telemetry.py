@@ -76,7 +76,7 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
         "partition refused",
         "error",
         "partition, error, hint",
-        "A newer release has written its state: not processed by this worker, which goes on with the others.",
+        "Its changelog is of a newer release, or lacks it: not processed here for now; the others are.",
     ),
     LogEventRow("triggers in force", "info", "count, definitions_offset", "The definitions have changed."),
     LogEventRow("trigger quarantined", "error", "trigger, error", "This worker cannot run its definition."),

@@ -12,8 +12,10 @@ Three phases, each partition on its own, so that those that are ready work while
 
 A crash in any phase leaves the store behind the log, never ahead; the next restore starts from its position.
 
-A changelog that holds what this release cannot read, because a newer one has written it, refuses its partition: that
-one is not processed here until it is assigned anew, the others are.
+A partition is refused, and the others go on, when its changelog
+
+* holds what this release cannot read, because a newer one has written it: until the partition is assigned anew;
+* does not have it, because partitions were added to the input first: until the changelog has it, too.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from stream_triggers.errors import Corrupt, Misconfigured, Unavailable
+from stream_triggers.errors import Corrupt, Misconfigured, StreamTriggersError, Unavailable
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.log import Log, Member, Record, TopicPartition, partition_of
 from stream_triggers.runtime.store import Changes, Store
@@ -33,6 +35,9 @@ from stream_triggers.telemetry import Counters, log
 logger = logging.getLogger(__name__)
 
 READ_MAX = 2000
+LOOK_AGAIN_S = 10.0
+"""How often it is looked whether a changelog has got the partitions that it lacked."""
+
 SETTLE_TIMEOUT_S = 1.0
 """One step waits this long for open transactions to end; the worker goes on in between."""
 
@@ -70,14 +75,16 @@ class Restore:
         self._counters = counters
         self._reader = cluster.reader()
         self._settling: set[TopicPartition] = set()
+        self._lacking: set[TopicPartition] = set()  # input partitions that their changelogs do not have
+        self._look_at_s = 0.0
         self._inputs: dict[TopicPartition, TopicPartition] = {}  # changelog -> input partition being read
         self._ends: dict[TopicPartition, int] = {}  # changelog -> high watermark to reach
         self._starts: dict[TopicPartition, int] = {}  # input partition -> where its processing will start
 
     @property
     def active(self) -> bool:
-        """Whether any partition is not ready yet."""
-        return bool(self._settling or self._inputs)
+        """Whether a step would do something: a partition is on its way to be ready, or may have become fit for it."""
+        return bool(self._settling or self._inputs or self._is_time_to_look())
 
     def add(self, partitions: Iterable[TopicPartition]) -> None:
         """These are to be made ready, from the beginning."""
@@ -89,12 +96,15 @@ class Restore:
         """These are no longer ours."""
         for partition in partitions:
             self._settling.discard(partition)
+            self._lacking.discard(partition)
             self._finish(self._topics.changelog_of(partition))
         if self._inputs:
             self._read_only_what_is_left()
 
     def step(self) -> Mapping[TopicPartition, int]:
         """Go on a little; returns the partitions that became ready, each with the offset to read its input from."""
+        if self._is_time_to_look():
+            self._look_again()
         if self._settling:
             self._settle()
         return self._read() if self._inputs else {}
@@ -108,13 +118,60 @@ class Restore:
             committed = self._member.committed(self._settling, SETTLE_TIMEOUT_S)
         except Unavailable:
             return  # asked again in the next step; what went wrong with the brokers shows elsewhere, too
-        kept = self._cluster.start_offsets(self._settling)
+        try:
+            self._begin(committed)
+        except Misconfigured:
+            if not self._set_lacking_aside():
+                raise
+        else:
+            self._settling.clear()
+
+    def _begin(self, committed: Mapping[TopicPartition, int | None]) -> None:
+        kept, ends = self._cluster.start_offsets(committed), self._cluster.end_offsets(committed)
         for partition, offset in committed.items():
             if offset is not None and offset < kept[partition]:
                 raise _input_lost(partition, offset, kept[partition])
+            if offset is not None and offset > ends[partition]:
+                raise _input_replaced(partition, offset, ends[partition])
             self._starts[partition] = kept[partition] if offset is None else offset
-        self._begin_reading({self._topics.changelog_of(partition): partition for partition in self._settling})
-        self._settling.clear()
+        self._begin_reading({self._topics.changelog_of(partition): partition for partition in committed})
+
+    def _set_lacking_aside(self) -> bool:
+        """Refuse those that cannot be restored before partitions are added; whether there were any."""
+        lacking = self._lacking_among(self._settling)
+        self._settling.difference_update(lacking)
+        self._lacking.update(lacking)
+        self._look_at_s = self._clock.monotonic_s() + LOOK_AGAIN_S
+        for partition, error in sorted(lacking.items()):
+            self._tell_refused(partition, error)
+        return bool(lacking)
+
+    def _look_again(self) -> None:
+        lacking = self._lacking_among(self._lacking)
+        self._look_at_s = self._clock.monotonic_s() + LOOK_AGAIN_S
+        self._settling.update(self._lacking.difference(lacking))
+        self._lacking.intersection_update(lacking)
+
+    def _is_time_to_look(self) -> bool:
+        return bool(self._lacking) and self._clock.monotonic_s() >= self._look_at_s
+
+    def _lacking_among(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, Misconfigured]:
+        """Those of ``partitions`` that have no changelog partition of their number, and what to do about each."""
+        changelogs = {partition: self._topics.changelog_of(partition) for partition in partitions}
+        names = {each.topic for pair in changelogs.items() for each in pair}
+        counts = {name: spec.partitions for name, spec in self._cluster.topics(names).items()}
+        return {
+            partition: self._partition_lacking(each, counts[each.topic], counts.get(partition.topic, 0))
+            for partition, each in changelogs.items()
+            if each.topic in counts and each.partition >= counts[each.topic]
+        }
+
+    def _partition_lacking(self, partition: TopicPartition, count: int, wanted: int) -> Misconfigured:
+        command = self._topics.grow_command(partition.topic, max(wanted, partition.partition + 1))
+        return Misconfigured(
+            f"topic {partition.topic} has {count} partitions, not {partition.partition}",
+            hint=f"{command}; it is looked for every {LOOK_AGAIN_S:g} s",
+        )
 
     def _begin_reading(self, inputs: Mapping[TopicPartition, TopicPartition]) -> None:
         changelogs = list(inputs)
@@ -166,8 +223,11 @@ class Restore:
         refused = self._inputs[changelog_partition]
         self._finish(changelog_partition)
         self._read_only_what_is_left()
+        self._tell_refused(refused, error)
+
+    def _tell_refused(self, partition: TopicPartition, error: StreamTriggersError) -> None:
         self._counters.refused += 1
-        name = f"{refused.topic}/{refused.partition}"
+        name = f"{partition.topic}/{partition.partition}"
         log(logger, "partition refused", partition=name, error=error.message, hint=error.hint)
 
     def _read_only_what_is_left(self) -> None:
@@ -186,6 +246,14 @@ def _input_lost(partition: TopicPartition, committed: int, kept: int) -> Misconf
         f"messages {committed} to {kept - 1} of {partition.topic}/{partition.partition} were deleted before"
         " they were processed",
         hint="raise the topic's retention; to go on without them, move the group's offsets with kafka-consumer-groups",
+    )
+
+
+def _input_replaced(partition: TopicPartition, committed: int, end: int) -> Misconfigured:
+    return Misconfigured(
+        f"the group has committed position {committed} of {partition.topic}/{partition.partition}, which ends at {end}",
+        hint="the topic was made again, or the group's position was set there: move the group's offsets to where it is"
+        " to go on, with kafka-consumer-groups.sh --reset-offsets",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 
 from confluent_kafka import TopicPartition as Position
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
@@ -60,6 +60,11 @@ class KafkaBundle(LogBundle):
     def trim(self, partition: TopicPartition, start: int) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         for future in admin.delete_records([Position(*partition, start)]).values():
+            future.result()
+
+    def grow(self, topic: str, partitions: int) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        for future in admin.create_partitions([NewPartitions(topic, partitions)]).values():
             future.result()
 
     def until(self, reached: Callable[[], bool]) -> None:

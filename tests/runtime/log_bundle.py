@@ -50,6 +50,10 @@ class LogBundle(ABC):
         """Delete the records before offset ``start``."""
 
     @abstractmethod
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add partitions until there are so many."""
+
+    @abstractmethod
     def until(self, reached: Callable[[], bool]) -> None:
         """Call ``reached`` again and again while time passes, until it is true.
 

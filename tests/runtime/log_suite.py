@@ -6,10 +6,12 @@ and a class ``Test...(LogSuite)``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from stream_triggers.errors import Fenced, Misconfigured
-from stream_triggers.runtime.log import Outgoing, TopicPartition, TopicSpec
+from stream_triggers.errors import Aborted, Fenced, Misconfigured, Unavailable
+from stream_triggers.runtime.log import Outgoing, Producer, TopicPartition, TopicSpec
 from tests.runtime.log_bundle import POLL_S, LogBundle, all_of, commit_records, values_of
 from tests.runtime.log_group_suite import MemberSuite, OffsetSuite
 
@@ -268,6 +270,28 @@ class TopicSuite:
         assert log.topics([topic])[topic].partitions == 2
         assert log_bundle.read(TopicPartition(topic, 0)) == [b"1"]
 
+    def test_a_partition_that_was_added_is_asked_for_written_and_read(self, log_bundle: LogBundle) -> None:
+        topic = log_bundle.topic(1)
+        old, new = TopicPartition(topic, 0), TopicPartition(topic, 1)
+        producer = log_bundle.producer("a")
+        commit_records(producer, topic, values_of(b"1"))
+        reading = log_bundle.reading({old: 0})
+        log_bundle.until(lambda: reading.step().values() == [b"1"])
+        log_bundle.observer.end_offsets([old])
+        log_bundle.grow(topic, 2)
+        log_bundle.until(lambda: _answered(lambda: log_bundle.observer.start_offsets([new]) == {new: 0}))
+        log_bundle.until(lambda: _answered(lambda: _written(producer, topic, new.partition)))
+        reading.reader.assign({new: 0})
+        log_bundle.until(lambda: _answered(lambda: reading.step().values() == [b"1", b"2"]))
+
+    @pytest.mark.parametrize("missing", [1, 7])
+    def test_offsets_of_a_partition_that_does_not_exist_are_the_operators_to_mend(
+        self, log_bundle: LogBundle, missing: int
+    ) -> None:
+        topic = log_bundle.topic(1)
+        with pytest.raises(Misconfigured, match=f"topic {topic} has 1 partitions, not {missing}"):
+            log_bundle.observer.end_offsets(all_of(topic, 0, missing))
+
     def test_topics_are_described_if_they_exist(self, log_bundle: LogBundle) -> None:
         log = log_bundle.observer
         name = log_bundle.topic(1) + "-compacted"
@@ -280,3 +304,23 @@ class TopicSuite:
 
 class LogSuite(RecordSuite, ProducerSuite, OffsetSuite, MemberSuite, TopicSuite):
     """Everything above."""
+
+
+def _answered(step: Callable[[], bool]) -> bool:
+    """What ``step`` says; false while brokers have still to hear of something."""
+    try:
+        return step()
+    except (Aborted, Unavailable):
+        return False
+
+
+def _written(producer: Producer, topic: str, partition: int) -> bool:
+    """Write into a partition, in a transaction of its own; true when it is committed."""
+    producer.begin()
+    try:
+        producer.produce(topic, [Outgoing(key=None, value=b"2", partition=partition)])
+        producer.commit()
+    except Aborted:
+        producer.abort()
+        raise
+    return True

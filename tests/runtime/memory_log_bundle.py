@@ -33,6 +33,9 @@ class MemoryBundle(LogBundle):
     def trim(self, partition: TopicPartition, start: int) -> None:
         self.cluster.trim(partition, start)
 
+    def grow(self, topic: str, partitions: int) -> None:
+        self.cluster.grow(topic, partitions)
+
     def until(self, reached: Callable[[], bool]) -> None:
         for _ in range(600):
             if reached():

@@ -18,9 +18,10 @@ from stream_triggers.telemetry import Counters
 from tests.engine_bundle import EngineBundle
 from tests.runtime.log_bundle import Participant
 
-EVENTS_0, EVENTS_1 = TopicPartition("events", 0), TopicPartition("events", 1)
+EVENTS_0, EVENTS_1, EVENTS_2, EVENTS_3 = (TopicPartition("events", number) for number in range(4))
 CHANGELOG = "triggers-claims-events-changelog"
 CHANGELOG_0, CHANGELOG_1 = TopicPartition(CHANGELOG, 0), TopicPartition(CHANGELOG, 1)
+LOOK_AGAIN_MS = 10_000
 RUN, OTHER_RUN = b"r" * 16, b"s" * 16
 
 
@@ -47,11 +48,13 @@ class Setting:
             self.bundle.write("events", event.encode(), partition=partition)
 
     def commit(self, next_offset: int, *run_ids: bytes, partition: int = 0) -> None:
-        """What a worker commits that has read to ``next_offset``."""
+        """What a worker commits that has read to ``next_offset``, where there are messages now."""
         producer = self.begin(next_offset, *run_ids, partition=partition)
         producer.commit()
 
     def begin(self, next_offset: int, *run_ids: bytes, partition: int = 0) -> MemoryProducer:
+        end = self.bundle.cluster.partition(TopicPartition("events", partition)).end
+        self.write(*["x"] * (next_offset - end), partition=partition)
         producer = self.bundle.log("predecessor").producer()
         producer.open()
         producer.begin()
@@ -67,6 +70,10 @@ class Setting:
     def restored(self, *partitions: TopicPartition) -> dict[TopicPartition, int]:
         """Restore to the end; where each partition starts."""
         self.restore.add(partitions)
+        return self.go_on()
+
+    def go_on(self) -> dict[TopicPartition, int]:
+        """Restore what was added to the end."""
         starts: dict[TopicPartition, int] = {}
         for _ in range(200):
             starts.update(self.restore.step())
@@ -120,6 +127,14 @@ def test_messages_that_were_deleted_unread_are_the_operators_business(setting: S
     with pytest.raises(Misconfigured) as caught:
         setting.restored(EVENTS_0)
     assert caught.value.message == "messages 1 to 2 of events/0 were deleted before they were processed"
+
+
+def test_a_position_beyond_the_end_is_the_operators_business(setting: Setting) -> None:
+    setting.write("a", "b")
+    setting.bundle.cluster.group(setting.bundle.config.application).offsets[EVENTS_0] = 1000
+    with pytest.raises(Misconfigured) as caught:
+        setting.restored(EVENTS_0)
+    assert caught.value.message == "the group has committed position 1000 of events/0, which ends at 2"
 
 
 # What the store holds
@@ -213,6 +228,54 @@ def test_what_was_refused_is_not_noted_as_read(setting: Setting) -> None:
     assert changelog.read_positions(setting.store, [CHANGELOG_0]) == {}
     setting.restored(EVENTS_0)
     assert setting.counters.refused == 2
+
+
+LACKING = {
+    "partition": "events/2",
+    "error": f"topic {CHANGELOG} has 2 partitions, not 2",
+    "hint": f"kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --topic {CHANGELOG} --alter --partitions 4;"
+    " it is looked for every 10 s",
+}
+
+
+def test_partitions_that_the_changelog_lacks_are_refused_with_the_repair_and_the_others_go_on(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.commit(1, RUN)
+    setting.bundle.cluster.grow("events", 4)
+    assert setting.restored(EVENTS_0, EVENTS_2, EVENTS_3) == {EVENTS_0: 1}
+    lines = [each for each in caplog.records if each.getMessage() == "partition refused"]
+    assert [line.__dict__["values"]["partition"] for line in lines] == ["events/2", "events/3"]
+    assert lines[0].__dict__["values"] == LACKING
+    assert setting.counters.refused == 2
+
+
+def test_a_partition_that_the_changelog_lacked_is_taken_up_once_it_has_it(setting: Setting) -> None:
+    setting.bundle.cluster.grow("events", 3)
+    setting.restored(EVENTS_2)
+    setting.bundle.clock.advance(LOOK_AGAIN_MS)
+    setting.bundle.cluster.grow(CHANGELOG, 3)
+    assert setting.go_on() == {EVENTS_2: 0}
+    assert setting.counters.refused == 1
+
+
+def test_what_the_changelog_lacks_is_looked_for_now_and_then_and_told_once(setting: Setting) -> None:
+    setting.bundle.cluster.grow("events", 3)
+    setting.restored(EVENTS_2)
+    setting.bundle.clock.advance(LOOK_AGAIN_MS - 1)
+    assert not setting.restore.active
+    setting.bundle.clock.advance(1)
+    assert setting.restore.active
+    assert setting.go_on() == {}
+    assert setting.counters.refused == 1
+
+
+def test_a_refused_partition_that_was_given_up_is_not_looked_for(setting: Setting) -> None:
+    setting.bundle.cluster.grow("events", 3)
+    setting.restored(EVENTS_2)
+    setting.restore.drop([EVENTS_2])
+    setting.bundle.clock.advance(LOOK_AGAIN_MS)
+    assert not setting.restore.active
 
 
 def test_a_changelog_that_ends_before_what_the_store_has_read_was_replaced(setting: Setting) -> None:

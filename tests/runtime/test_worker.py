@@ -385,6 +385,20 @@ def test_a_transaction_open_beyond_its_timeout_is_made_again_after_a_pause() -> 
     assert bundle.fired() == ["ship event/e1"]
 
 
+def test_a_partition_added_before_its_changelog_is_taken_up_once_that_has_it_and_the_others_go_on() -> None:
+    bundle = EngineBundle()
+    bundle.define(SHIP)
+    worker = bundle.ready()
+    bundle.cluster.grow("events", 2)
+    bundle.write("events", encode(paid("old")), partition=0)
+    bundle.write("events", encode(paid("new")), partition=1)
+    bundle.until(lambda: bundle.fired() == ["ship event/old"], worker)
+    assert worker.counters.refused == 1
+    bundle.cluster.grow(CHANGELOG_0.topic, 2)
+    bundle.work_off(worker)
+    assert sorted(bundle.fired()) == ["ship event/new", "ship event/old"]
+
+
 def test_a_restart_under_the_same_slot_moves_no_partitions() -> None:
     bundle = EngineBundle()
     bundle.define(SHIP)

@@ -9,10 +9,12 @@ Rules:
 4. A commit, or an abort, that got no answer is sent again by the library, and the first one might arrive during a later
    transaction and end that: this library does not number them. So no other transaction is begun on that producer; the
    one that follows it has a higher epoch, under which brokers refuse what was sent before.
-5. Sending positions may never come back, whatever time it is given: while the group's coordinator is away the library
+5. The library refuses a partition that was added since it last heard of the topic: it is made to ask, once.
+6. Sending positions may never come back, whatever time it is given: while the group's coordinator is away the library
    waits for a change of connection that may not come (librdkafka issues 5456 and 5511). So it is done on a thread of
    its own, which is left behind, with its client, when the time is over.
 """
+# ruff: noqa: SLF001 - the client library spells its own error codes with an underscore
 
 from __future__ import annotations
 
@@ -73,6 +75,10 @@ class KafkaProducer:
     def produce(self, topic: str, records: list[Outgoing]) -> None:
         what = f"writing to {topic}"
         refused = self._try(lambda: hand_over(self._client, topic, records), what)
+        if any(error.code() == KafkaError._UNKNOWN_PARTITION for error, _ in refused):
+            self._try(lambda: self._client.list_topics(topic, ACKNOWLEDGE_S), what)
+            again = [record for _, record in refused]
+            refused = self._try(lambda: hand_over(self._client, topic, again), what)
         self.serve()
         if refused:
             raise self._refusal(refused[0][0], what)

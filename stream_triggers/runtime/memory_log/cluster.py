@@ -55,6 +55,11 @@ class MemoryCluster:
         """Delete what is before ``start``, as retention does."""
         self.partition(partition).trim(start)
 
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add partitions to ``topic`` until it has so many; groups that subscribe to it rebalance."""
+        self.topic(topic).grow(partitions)
+        self._rebalance(topic)
+
     def deliver_late(self) -> None:
         """Let the requests that were planned to be late arrive, in order; what they are refused for is not told."""
         late, self._late = self._late, []
@@ -68,10 +73,7 @@ class MemoryCluster:
             if spec.name in self._topics:
                 continue
             self._topics[spec.name] = Topic(spec)
-            for group in self._groups.values():
-                if any(spec.name in seat.topics for seat in group.seats.values()):
-                    group.rebalance()
-                    self.schedule(group.deadline_ms)
+            self._rebalance(spec.name)
 
     def topics(self, names: Iterable[str]) -> Mapping[str, TopicSpec]:
         """The specifications of those of the named topics that exist."""
@@ -88,7 +90,9 @@ class MemoryCluster:
         """The partition of this name; ``Misconfigured`` if it does not exist."""
         partitions = self.topic(name.topic).partitions
         if not 0 <= name.partition < len(partitions):
-            raise Misconfigured(f"topic {name.topic} has {len(partitions)} partitions, not {name.partition}")
+            raise Misconfigured(
+                f"topic {name.topic} has {len(partitions)} partitions, not {name.partition}", hint="add partitions"
+            )
         return partitions[name.partition]
 
     def group(self, group_id: str) -> Group:
@@ -137,3 +141,9 @@ class MemoryCluster:
             self.clock.advance(min(self._next_deadline_ms, end_ms) - now_ms)
             self.tick()
         return True
+
+    def _rebalance(self, topic: str) -> None:
+        for group in self._groups.values():
+            if any(topic in seat.topics for seat in group.seats.values()):
+                group.rebalance()
+                self.schedule(group.deadline_ms)

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Literal, TypeAlias
 
@@ -160,6 +161,12 @@ class Topic:
         self.spec = spec
         self.partitions = [Partition(TopicPartition(spec.name, number)) for number in range(spec.partitions)]
         self._turn = -1
+
+    def grow(self, partitions: int) -> None:
+        """Add partitions until there are so many."""
+        added = range(len(self.partitions), partitions)
+        self.partitions += [Partition(TopicPartition(self.spec.name, number)) for number in added]
+        self.spec = replace(self.spec, partitions=len(self.partitions))
 
     def write(self, records: Sequence[Outgoing], time_ms: int, fate: Fate) -> list[Partition]:
         """Append ``records``; returns the partitions on which an open ``fate`` begins."""
