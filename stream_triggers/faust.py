@@ -27,7 +27,7 @@ import msgspec
 
 from stream_triggers.core import invocation as core_invocation
 from stream_triggers.core import message as core
-from stream_triggers.core.fields import NULL, require_finite, require_short
+from stream_triggers.core.fields import NULL, require_64_bits, require_finite, require_short
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.errors import InvalidMessage, Misconfigured
@@ -219,7 +219,11 @@ async def emit_event(
         event_id = _derived_id(app, cause, code)
     time_ms = SystemClock().now_ms() if cause is None else round(cause.message.timestamp * 1000)
     event = core.Event(code, event_id, time_ms, key, payload, source or app.conf.id, *_chain(cause))
-    value = encode(event)
+    try:
+        value = encode(event)
+    except InvalidMessage:
+        require_64_bits(payload, "payload")
+        raise
     if NULL in value:
         require_finite(payload, "payload")
     require_short(event)

@@ -145,6 +145,22 @@ def test_only_commands_that_may_be_started_again_tell_errors_apart_by_status(com
     assert call(*command, "--kafka", "group.id=x").exit_code == status
 
 
+@pytest.mark.parametrize(
+    ("payload", "place"),
+    [
+        ("1" + "0" * 40, "payload"),
+        ('{"order": [7, 18446744073709551616]}', "payload.order[1]"),
+        ("-9223372036854775809", "payload"),
+        ("9" * 5000, "payload"),
+    ],
+    ids=["40 digits", "in an order", "negative", "5000 digits"],
+)
+def test_an_integer_that_would_be_rounded_is_not_emitted(payload, place):
+    result = call("emit", "order.paid", "-", stdin=payload)
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {place} is an integer beyond 64 bits\nhint: send it as a text\n"
+
+
 def test_a_state_directory_that_cannot_be_made_is_an_error():
     Path("file").touch()
     with pytest.raises(Misconfigured, match=r"state directory file/triggers/0 cannot be made: Not a directory"):

@@ -239,6 +239,29 @@ def test_a_report_that_is_repeated_has_the_same_id(bed):
         assert client.report_task_status("bill", "inv-1", "running") == "e25610e2291d99ccd9df7e511cd41812"
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**40])
+def test_an_integer_beyond_64_bits_is_refused_with_its_path(bed, number):
+    with pytest.raises(InvalidMessage, match=r"^payload\.order\[1\] is an integer beyond 64 bits") as caught:
+        bed.client.emit_event("order.paid", {"order": [7, number]})
+    assert caught.value.hint == "send it as a text"
+    with pytest.raises(InvalidMessage, match=r"^arguments\.n is an integer beyond 64 bits"):
+        bed.client.report_task_status("t", "i-1", "running", arguments={"n": number})
+    with pytest.raises(InvalidMessage, match=r"^result is an integer beyond 64 bits"):
+        bed.client.report_invocation_result("t", "i-1", number)
+
+
+def test_the_largest_integers_are_sent_as_they_are(bed):
+    bed.client.emit_event("order.paid", [2**64 - 1, -(2**63)])
+    assert bed.sent(TOPICS.events)[0].payload == [2**64 - 1, -(2**63)]
+
+
+def test_a_payload_that_holds_itself_is_refused(bed):
+    endless = {}
+    endless["endless"] = endless
+    with pytest.raises(InvalidMessage, match="cannot be written as JSON"):
+        bed.client.emit_event("order.paid", endless)
+
+
 @pytest.mark.parametrize("field", ["key", "event_id", "source", "traceparent", "root"])
 def test_a_long_text_beside_the_payload_is_refused(bed, field):
     name = "id" if field == "event_id" else field

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from typing import Annotated
 
@@ -10,7 +12,12 @@ import typer
 
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
+from stream_triggers.core.fields import require_64_bits
 from stream_triggers.core.message import JsonValue
+
+_LONG = re.compile("[0-9]{19}")
+_LONGEST_CHARS = 20  # with 64 bits
+_BEYOND = 2**64
 
 
 @configured("cluster")
@@ -50,6 +57,13 @@ def emit(
 
 def _parsed(payload: str) -> JsonValue:
     try:
-        return orjson.loads(payload)
+        value = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="PAYLOAD") from error
+    if _LONG.search(payload):  # of an integer beyond 64 bits it makes a float
+        require_64_bits(json.loads(payload, parse_int=_integer), "payload")
+    return value
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _LONGEST_CHARS else _BEYOND

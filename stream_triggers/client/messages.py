@@ -5,7 +5,7 @@ Rules:
    client gives messages up. ``flush``, and the end of the ``with`` block, wait for the answers and raise
    ``DeliveryFailed`` with the id of every message that Kafka did not take.
 2. What is wrong with a message is told by the call that sends it, and then nothing of it was sent. That includes what
-   would be sent and never fire: a code that no trigger can name, a number that JSON would turn into null.
+   would be sent and never fire: a code that no trigger can name, a number that JSON would turn into null or round.
 3. An occurrence has one id. Status and result ids are derived from what they report, so a repeated report is the same
    message. An event's id is the caller's, or made here when there is none: a random prefix for each client, and a
    count. This is the one place where an id is not derived from its cause, for the client cannot know the cause. A
@@ -28,7 +28,7 @@ from stream_triggers.client.definitions import Change, Definitions, StoredTrigge
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.condition import parse_condition
-from stream_triggers.core.fields import NULL, require_finite, require_short
+from stream_triggers.core.fields import NULL, require_64_bits, require_finite, require_short
 from stream_triggers.core.message import (
     TEXT_BYTES_MAX,
     Event,
@@ -218,7 +218,7 @@ class Client:
             previous=previous.lower() if previous else None,
             **self._filled(fields),
         )
-        return self._report(self._topics.task_status, report, encode_status(report))
+        return self._report(self._topics.task_status, report, _encoded(encode_status, report))
 
     def report_invocation_result(
         self, task: str, invocation_id: str, result: JsonValue, **fields: Unpack[ReportFields]
@@ -286,7 +286,7 @@ class Client:
             _named(lambda: sender.close(timeout_s))
 
     def _outgoing(self, event: Event) -> Outgoing:
-        value = encode_event(event)
+        value = _encoded(encode_event, event)
         _require_code(event.code)
         if value.find(NULL) >= 0:  # half the time of ``in``
             require_finite(event.payload, "payload")
@@ -302,7 +302,7 @@ class Client:
             invocation_id=invocation_id,
             **self._filled(fields),
         )
-        return self._report(self._topics.task_results, report, encode_result(report))
+        return self._report(self._topics.task_results, report, _encoded(encode_result, report))
 
     def _filled(self, fields: ReportFields) -> ReportFields:
         return {"time_ms": self._clock.now_ms(), **fields}
@@ -324,6 +324,18 @@ class Client:
                 f"message {message.id} has {len(value)} bytes, the limit is {self._config.payload_bytes_max}",
                 hint="send a reference to the data, or raise payload_bytes_max here and for the workers",
             )
+
+
+def _encoded(encode: Callable[[Any], bytes], message: Message) -> bytes:
+    """``message`` as bytes; an integer that JSON cannot say is named by its path."""
+    try:
+        return encode(message)
+    except InvalidMessage:
+        require_64_bits(getattr(message, "payload", None), "payload")
+        require_64_bits(getattr(message, "arguments", None), "arguments")
+        if isinstance(message, TaskResult) and isinstance(message.outcome, Success):
+            require_64_bits(message.outcome.value, "result")
+        raise
 
 
 @lru_cache(CODES_KEPT_MAX)

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -23,13 +23,16 @@ from stream_triggers.errors import InvalidMessage, InvalidTrigger
 JSON_DEPTH_MAX = 64
 """Deepest nesting of lists and objects in a definition; keeps every recursive reader far from Python's own limit."""
 
+LEVELS_MAX = 254
+"""Deepest nesting that can be written as JSON here."""
+
 FOUND_CHARS_MAX = 60
 """Longest text that an error repeats as found."""
 
 NULL = b"null"
 """What JSON has in place of a number that is not finite; where that is not written, there is nothing to look for."""
 
-_ALWAYS_FINITE = frozenset({str, int, bool, type(None)})
+_NEVER_WRONG = frozenset({str, bool, type(None)})
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1  # what orjson writes
 
@@ -139,17 +142,24 @@ def require_finite(value: object, path: str) -> None:
 
     ``value`` is what was written as JSON already.
     """
-    end = _not_finite(value)
+    end = _way_to(value, lambda part: isinstance(part, float) and not math.isfinite(part))
     if end is not None:
         raise InvalidMessage(
             f"{path}{end} is not a finite number, and JSON has no other", hint="use null or a text in its place"
         )
 
 
-def _not_finite(value: object) -> str | None:
-    """The way from ``value`` to the first number in it that is not finite, as the end of a path."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else ""
+def require_64_bits(value: object, path: str) -> None:
+    """Raise ``InvalidMessage`` for an integer in ``value`` that whoever reads it from JSON may round."""
+    end = _way_to(value, lambda part: isinstance(part, int) and not _INTEGER_MIN <= part <= _INTEGER_MAX)
+    if end is not None:
+        raise InvalidMessage(f"{path}{end} is an integer beyond 64 bits", hint="send it as a text")
+
+
+def _way_to(value: object, is_wrong: Callable[[object], bool], levels: int = LEVELS_MAX) -> str | None:
+    """The way from ``value`` to the first part of it that is wrong, as the end of a path."""
+    if is_wrong(value):
+        return ""
     parts: Iterable[tuple[object, object]]
     if isinstance(value, dict):
         parts = value.items()
@@ -159,8 +169,8 @@ def _not_finite(value: object) -> str | None:
         parts = ((each.name, getattr(value, each.name)) for each in fields_of(value))
     else:
         return None
-    for name, item in parts:
-        if type(item) not in _ALWAYS_FINITE and (end := _not_finite(item)) is not None:
+    for name, item in parts if levels else ():
+        if type(item) not in _NEVER_WRONG and (end := _way_to(item, is_wrong, levels - 1)) is not None:
             return f"[{name}]{end}" if isinstance(name, int) else f".{name}{end}"
     return None
 
