@@ -122,6 +122,7 @@ def test_the_options_of_settings_come_from_their_table():
         ["config", "--kafka", "client.rack"],
         ["run", "--slots", "2", "--slot", "a"],
         ["run", "--slots", "0"],
+        ["topics", "create", "--partitions", "99999999"],
     ],
     ids=" ".join,
 )
@@ -151,9 +152,8 @@ def test_only_commands_that_may_be_started_again_tell_errors_apart_by_status(com
         ("1" + "0" * 40, "payload"),
         ('{"order": [7, 18446744073709551616]}', "payload.order[1]"),
         ("-9223372036854775809", "payload"),
-        ("9" * 5000, "payload"),
     ],
-    ids=["40 digits", "in an order", "negative", "5000 digits"],
+    ids=["40 digits", "in an order", "negative"],
 )
 def test_an_integer_that_would_be_rounded_is_not_emitted(payload, place):
     result = call("emit", "order.paid", "-", stdin=payload)
@@ -235,6 +235,8 @@ def test_a_broker_that_was_started_is_what_commands_use():
         assert shown == {"value": started["bootstrap_servers"], "source": "local broker"}
         named = json.loads(ok("config", "--bootstrap-servers", "k:1", "--json"))["bootstrap_servers"]
         assert named == {"value": "k:1", "source": "option --bootstrap-servers"}
+        refused = call("broker", "wipe")
+        assert (refused.exit_code, refused.stderr.splitlines()[1]) == (1, "hint: stop it first, or wipe with --force")
     finally:
         ok("broker", "wipe", "--force")
 

@@ -32,6 +32,9 @@ class State(msgspec.Struct, frozen=True):
         return not self.stopped and system.alive(self.pid, self.birth)
 
 
+_ANOTHER = "choose another data directory"
+
+
 def default_dir() -> Path:
     """Where the broker's data is kept unless told otherwise."""
     root = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -80,8 +83,10 @@ class DataDir:
         """The state file, or None if there is none that can be read."""
         try:
             return msgspec.json.decode(self.state.read_bytes(), type=State)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
+        except OSError as error:
+            raise Misconfigured(f"{self.state} cannot be read: {error.strerror}", hint=_ANOTHER) from error
 
     def write(self, state: State) -> None:
         """Replace the state file in one step."""
@@ -99,7 +104,7 @@ class DataDir:
         if (self.kafka / "meta.properties").is_file():
             return True
         if self.kafka.exists():
-            raise Misconfigured(f"{self.kafka} is not a broker's data", hint="choose another data directory")
+            raise Misconfigured(f"{self.kafka} is not a broker's data", hint=_ANOTHER)
         return False
 
     def cluster_id(self) -> str:

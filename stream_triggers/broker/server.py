@@ -83,7 +83,8 @@ def start(
     ``properties`` are added to its server.properties, for this start.
 
     Raises:
-        Misconfigured: no Java, a port that is taken, a wrong property, or a broker that runs with other settings.
+        Misconfigured: a directory that cannot be used, no Java, a port that is taken, a wrong property, or a broker
+            that runs with other settings.
         Unavailable: the jars cannot be downloaded now, or the broker did not answer within ``timeout_s``.
         Corrupt: a jar is not the pinned one.
 
@@ -130,7 +131,7 @@ def wipe(data_dir: Path | None = None, *, force: bool = False) -> None:
     """Delete the broker's data; with ``force``, stop it first.
 
     Raises:
-        Misconfigured: the broker is running.
+        Misconfigured: the broker is running, or the directory cannot be used.
 
     """
     data = _data(data_dir)
@@ -139,7 +140,7 @@ def wipe(data_dir: Path | None = None, *, force: bool = False) -> None:
     with system.locked(data.lock):
         state = data.read()
         if state is not None and state.alive() and not force:
-            raise Misconfigured(f"the broker of {data.root} is running", hint="stop it first, or force")
+            raise Misconfigured(f"the broker of {data.root} is running", hint="stop it first, or wipe with --force")
         _end(data, timeout_s=0)
         data.delete()
 

@@ -110,8 +110,14 @@ def locked(path: Path) -> Iterator[None]:
     import fcntl
 
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise Misconfigured(
+                f"directory {path.parent} cannot be made, or not be written to: {error.strerror}",
+                hint="choose another one, or change its permissions",
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_at(descriptor, path):

@@ -16,8 +16,6 @@ from stream_triggers.core.fields import require_64_bits
 from stream_triggers.core.message import JsonValue
 
 _LONG = re.compile("[0-9]{19}")
-_LONGEST_CHARS = 20  # with 64 bits
-_BEYOND = 2**64
 
 
 @configured("cluster")
@@ -61,9 +59,5 @@ def _parsed(payload: str) -> JsonValue:
     except orjson.JSONDecodeError as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="PAYLOAD") from error
     if _LONG.search(payload):  # of an integer beyond 64 bits it makes a float
-        require_64_bits(json.loads(payload, parse_int=_integer), "payload")
+        require_64_bits(json.loads(payload), "payload")
     return value
-
-
-def _integer(text: str) -> int:
-    return int(text) if len(text) <= _LONGEST_CHARS else _BEYOND

@@ -24,6 +24,7 @@ def create(
         typer.Option(
             "--partitions",
             min=1,
+            max=topics.PARTITIONS_MAX,
             metavar="N",
             help=f"Partitions of inputs and outputs: so many workers can share them. Default: {topics.PARTITIONS}.",
             show_default=False,

@@ -21,6 +21,9 @@ from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
 
 PARTITIONS = 4
+PARTITIONS_MAX = 100_000
+"""What Kafka's client library takes; brokers have had enough long before."""
+
 RETENTION_MS = 7 * 24 * 3_600_000
 
 TOMBSTONES_KEPT_MS = 24 * 3_600_000

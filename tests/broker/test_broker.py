@@ -126,6 +126,19 @@ def test_two_starts_at_once_give_one_broker(data_dir: Path) -> None:
     assert pids == {b"%d\n" % DataDir(data_dir).read().pid}
 
 
+@pytest.mark.parametrize("action", [broker.start, broker.wipe], ids=["start", "wipe"])
+def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path, action: Callable[..., object]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured, match=r"directory .*file cannot be made, or not be written to: File exists"):
+        action(data_dir=tmp_path / "file")
+
+
+def test_where_no_directory_can_be_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert broker.status(tmp_path / "file" / "below").state == "stopped"
+    assert not broker.stop(tmp_path / "file" / "below")
+
+
 def test_a_forced_wipe_stops_and_deletes_but_spares_other_files(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "notes.txt").write_text("mine")
