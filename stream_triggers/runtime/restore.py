@@ -169,7 +169,7 @@ class Restore:
     def _partition_lacking(self, partition: TopicPartition, count: int, wanted: int) -> Misconfigured:
         command = self._topics.grow_command(partition.topic, max(wanted, partition.partition + 1))
         return Misconfigured(
-            f"topic {partition.topic} has {count} partitions, not {partition.partition}",
+            f"topic {partition.topic} has no partition {partition.partition}: it has {count}",
             hint=f"{command}; it is looked for every {LOOK_AGAIN_S:g} s",
         )
 

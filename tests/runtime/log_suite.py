@@ -289,7 +289,7 @@ class TopicSuite:
         self, log_bundle: LogBundle, missing: int
     ) -> None:
         topic = log_bundle.topic(1)
-        with pytest.raises(Misconfigured, match=f"topic {topic} has 1 partitions, not {missing}"):
+        with pytest.raises(Misconfigured, match=f"topic {topic} has no partition {missing}: it has 1"):
             log_bundle.observer.end_offsets(all_of(topic, 0, missing))
 
     def test_topics_are_described_if_they_exist(self, log_bundle: LogBundle) -> None:

@@ -232,7 +232,7 @@ def test_what_was_refused_is_not_noted_as_read(setting: Setting) -> None:
 
 LACKING = {
     "partition": "events/2",
-    "error": f"topic {CHANGELOG} has 2 partitions, not 2",
+    "error": f"topic {CHANGELOG} has no partition 2: it has 2",
     "hint": f"kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --topic {CHANGELOG} --alter --partitions 4;"
     " it is looked for every 10 s",
 }

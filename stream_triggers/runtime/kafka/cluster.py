@@ -195,7 +195,8 @@ class KafkaLog:
             count = len(known[topic].partitions)
             if partition >= count and known[topic].error is None:
                 raise Misconfigured(
-                    f"topic {topic} has {count} partitions, not {partition}", hint="see stream-triggers topics check"
+                    f"topic {topic} has no partition {partition}: it has {count}",
+                    hint="see stream-triggers topics check",
                 )
 
     def _ask_for_offsets(self, asked: Mapping[Position, OffsetSpec]) -> Mapping[Position, Future[Any]]:

@@ -91,7 +91,7 @@ class MemoryCluster:
         partitions = self.topic(name.topic).partitions
         if not 0 <= name.partition < len(partitions):
             raise Misconfigured(
-                f"topic {name.topic} has {len(partitions)} partitions, not {name.partition}", hint="add partitions"
+                f"topic {name.topic} has no partition {name.partition}: it has {len(partitions)}", hint="add partitions"
             )
         return partitions[name.partition]
 
