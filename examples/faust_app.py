@@ -2,7 +2,7 @@
 
 Start a broker and the engine, store the trigger, then run this:
 
-    stream-triggers broker start
+    stream-triggers broker start --port 9092
     stream-triggers topics create
     stream-triggers apply examples/faust_triggers.yaml
     stream-triggers run &
