@@ -126,4 +126,5 @@ def open_local(
     stage.use(definitions.index, definitions.keyed.defined)
     tables: dict[str, Table] = {topics.changelog(name): ClaimsLog(claims, name, clock) for name in topics.inputs}
     tables[topics.changelog(topics.trigger_facts)] = StateLog(cluster, store, clock)
-    return Local(topics, store, claims, stage, keyed, Restore(cluster, member, store, tables, topics, counters))
+    restore = Restore(cluster, member, store, tables, clock, topics, counters)
+    return Local(topics, store, claims, stage, keyed, restore)

@@ -27,6 +27,7 @@ from typing import Protocol
 
 from stream_triggers.errors import Corrupt, Misconfigured, StreamTriggersError, Unavailable
 from stream_triggers.runtime import changelog
+from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.log import Log, Member, Record, TopicPartition, partition_of
 from stream_triggers.runtime.store import Changes, Store
 from stream_triggers.runtime.topics import Topics
@@ -35,6 +36,7 @@ from stream_triggers.telemetry import Counters, log
 logger = logging.getLogger(__name__)
 
 READ_MAX = 2000
+
 LOOK_AGAIN_S = 10.0
 """How often it is looked whether a changelog has got the partitions that it lacked."""
 
@@ -63,6 +65,7 @@ class Restore:
         member: Member,
         store: Store,
         tables: Mapping[str, Table],
+        clock: Clock,
         topics: Topics,
         counters: Counters,
     ) -> None:
@@ -71,6 +74,7 @@ class Restore:
         self._member = member
         self._store = store
         self._tables = tables
+        self._clock = clock
         self._topics = topics
         self._counters = counters
         self._reader = cluster.reader()

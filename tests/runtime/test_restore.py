@@ -41,7 +41,7 @@ class Setting:
         bundle = self.bundle
         claims = Claims(store, bundle.config.claim_retention_ms)
         tables = {CHANGELOG: ClaimsLog(claims, "events", bundle.clock)}
-        return Restore(bundle.log(), self.participant.member, store, tables, bundle.topics, self.counters)
+        return Restore(bundle.log(), self.participant.member, store, tables, bundle.clock, bundle.topics, self.counters)
 
     def write(self, *events: str, partition: int = 0) -> None:
         for event in events:
