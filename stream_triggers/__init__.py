@@ -16,10 +16,25 @@ if TYPE_CHECKING:
     from stream_triggers.core.builder import (
         TriggerBuilder,
         on_any_result,
+        on_at,
+        on_cron,
         on_event,
+        on_every,
         on_exception,
         on_result,
         on_status,
+    )
+    from stream_triggers.core.compose import (
+        after,
+        aggregate,
+        all_of,
+        any_of,
+        at_least,
+        changed,
+        count,
+        missing,
+        not_,
+        sequence,
     )
     from stream_triggers.core.invocation import Invocation
     from stream_triggers.core.trigger import Trigger
@@ -33,20 +48,40 @@ __all__ = [
     "TaskApp",
     "Trigger",
     "TriggerBuilder",
+    "after",
+    "aggregate",
+    "all_of",
+    "any_of",
+    "at_least",
+    "changed",
+    "count",
     "invocations",
     "load_triggers",
+    "missing",
+    "not_",
     "on_any_result",
+    "on_at",
+    "on_cron",
     "on_event",
+    "on_every",
     "on_exception",
     "on_result",
     "on_status",
+    "sequence",
 ]
 
 _HOMES = {
     "client": ("AsyncClient", "Client"),
     "config": ("Config",),
     "consumer": ("TaskApp", "invocations"),
-    "core.builder": ("TriggerBuilder", "on_any_result", "on_event", "on_exception", "on_result", "on_status"),
+    "core.builder": (
+        "TriggerBuilder",
+        *("on_any_result", "on_at", "on_cron", "on_event", "on_every", "on_exception", "on_result", "on_status"),
+    ),
+    "core.compose": (
+        *("after", "aggregate", "all_of", "any_of", "at_least"),
+        *("changed", "count", "missing", "not_", "sequence"),
+    ),
     "core.invocation": ("Invocation",),
     "core.trigger": ("Trigger",),
     "trigger_file": ("load_triggers",),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from stream_triggers import config, telemetry
-from stream_triggers.core.condition import parse_condition
 from stream_triggers.trigger_file import read_triggers
 
 ROOT = Path(__file__).parent.parent
@@ -35,17 +34,17 @@ def test_every_trigger_file_is_one(text: str) -> None:
     assert read_triggers(text, "readme.yaml")
 
 
-@pytest.mark.parametrize("leaf", re.findall(r"^\| (?:event|status|result|exception|any of) .*$", README, re.MULTILINE))
-def test_every_leaf_of_the_table_is_one(leaf: str) -> None:
-    examples = re.findall(r"`(\{.*?\})`(?:,| \|)", leaf)
-    assert examples
-    for example in examples:
-        parse_condition(yaml.safe_load(example), "README.md")
-
-
 @pytest.mark.parametrize("code", [code for code in blocks("python") if "Client(" not in code])
 def test_every_python_example_without_a_broker_runs(code: str) -> None:
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_test_that_it_shows_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code = next(code for code in blocks("python") if "TriggerTester(" in code)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    names["test_an_order_that_is_not_shipped_is_reminded_of_once"]()
 
 
 def test_the_builder_makes_the_trigger_of_the_file() -> None:
