@@ -35,6 +35,10 @@ UNREADY_WAIT_S = 0.02
 NOTE_POSITIONS_EVERY_S = 5.0
 """How often a commit brings up the store's changelog positions; a restart reads again what is after them."""
 
+ANNOUNCE_EVERY_S = 3600.0
+"""How often the definitions in force are noted again where they stay as they are: a note is gone when the retention of
+its topic, usually days, has passed, and a later check cannot do without."""
+
 
 def no_fault(_point: str) -> None:
     """What happens at a fault point outside of tests: nothing."""
@@ -71,6 +75,7 @@ class Worker:
         self._owned: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # of the partitions that are being processed
         self._unannounced: set[TopicPartition] = set()  # where the definitions in force have yet to be noted
+        self._announce_again_at_s = 0.0
         self._read: dict[TopicPartition, int] = {}  # next offsets that the open transaction has reached
         self._read_since_s = 0.0
         self._covered: Mapping[TopicPartition, int] = {}  # ends before which no message needs newer definitions
@@ -276,7 +281,10 @@ class Worker:
         return partition.topic != self._topics.trigger_facts
 
     def _announcements(self, local: Local, records: Sequence[Record]) -> list[Outgoing]:
-        """Which definitions are in force from here on, once per partition and change: what a later check needs."""
+        """Which definitions are in force from here on, per partition, change and hour: what a later check needs."""
+        if self._clock.monotonic_s() >= self._announce_again_at_s:
+            self._announce_again_at_s = self._clock.monotonic_s() + ANNOUNCE_EVERY_S
+            self._unannounced.update(filter(self._is_input, self._next_offsets))
         noted: list[Outgoing] = []
         for record in records:
             if not self._unannounced:

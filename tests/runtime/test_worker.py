@@ -329,6 +329,18 @@ def test_which_definitions_are_in_force_is_noted_once_for_each_partition_and_cha
     assert noted == ["events/0@0: 1", "events/0@2: 2", "events/1@0: 1"]
 
 
+def test_which_definitions_are_in_force_is_noted_again_every_hour_with_the_next_message() -> None:
+    bundle = EngineBundle(partitions=2)
+    worker = bundle.ready()
+    for minutes in (0, 50, 20, 20, 60):
+        for _ in range(minutes * 12):  # a member that is away for longer loses its partitions
+            bundle.clock.advance(5_000)
+            worker.run_once(0)
+        bundle.write("events", encode(UNHEARD), partition=0)
+        bundle.work_off(worker)
+    assert [each.offset for each in bundle.decisions(noted=True)] == [0, 2, 4]
+
+
 def test_an_owner_notes_them_again_for_its_first_message() -> None:
     bundle = EngineBundle()
     worker = bundle.ready()
