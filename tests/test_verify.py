@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from stream_triggers.cli import app
 from stream_triggers.cli.verify import Lines, instant_ms
 from stream_triggers.client import Client
+from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Participant, Position, TaskStatus
@@ -93,9 +95,14 @@ def repeat(bundle: EngineBundle, entry: Entry) -> None:
     bundle.write(entry.topic(), entry.value(), entry.key() or b"", entry.partition())
 
 
+def made_records(bundle: EngineBundle, topic: str, kind: type) -> list[Entry]:
+    """The records of a kind."""
+    return [each for each in entries(bundle, topic) if isinstance(decode(each.value()), kind)]
+
+
 def made(bundle: EngineBundle, topic: str, kind: type, at: int = 0) -> Entry:
     """The record of a kind that was made as the ``at``-th of them."""
-    return [each for each in entries(bundle, topic) if isinstance(decode(each.value()), kind)][at]
+    return made_records(bundle, topic, kind)[at]
 
 
 def fired_bundle(**arguments: Any) -> EngineBundle:
@@ -733,9 +740,16 @@ def test_a_fault_is_found_beside_live_workers() -> None:
 # Definitions
 
 
+def compact_at_once(bundle: EngineBundle) -> None:
+    """Let the definitions be compacted however young they are."""
+    topic = bundle.cluster.topic(bundle.topics.trigger_definitions)
+    topic.spec = replace(topic.spec, settings={**topic.spec.settings, "min.compaction.lag.ms": "0"})
+
+
 def redefined() -> EngineBundle:
-    """A trigger that was changed between its first event and its second."""
+    """A trigger that was changed between its first event and its second, on a topic that may be compacted at once."""
     bundle = EngineBundle()
+    compact_at_once(bundle)
     bundle.define(SHIP)
     bundle.define(NOTE)
     worker = bundle.ready()
@@ -781,7 +795,7 @@ def test_a_definition_that_was_compacted_away_makes_no_findings_and_the_others_a
     for entry in entries(bundle, "trigger-definitions")[:3]:
         if entry.key() == b"ship":
             hide(entry)
-    assert counts(judge(bundle)) == {"messages": 2, "expected": 3, "invocations": 3, "unjudged": 1}
+    assert counts(judge(bundle)) == {"messages": 1, "expected": 3, "invocations": 3, "unjudged": 1}
     hide(next(e for e in entries(bundle, "invocations") if b"note" in (e.value() or b"")))
     assert found(judge(bundle)) == [("lost", 0)]
 
@@ -800,11 +814,91 @@ def test_what_no_definition_ever_asked_for_is_not_excused_by_one_that_is_there()
 
 def test_what_a_definition_could_not_handle_that_was_compacted_away_makes_no_findings() -> None:
     bundle = busy_bundle()
+    compact_at_once(bundle)
     bundle.define({**NOTE, "epoch": 1})
-    hide(entries(bundle, "trigger-definitions")[1])
+    hide(entries(bundle, "trigger-definitions")[0])
+    hide(entries(bundle, "trigger-definitions")[0])
     report = judge(bundle)
-    assert (report.findings, report.failed) == ([], 0)
-    assert report.unjudged == 6  # a run, a repeat, and two failures with a decision and a dead letter each
+    assert (report.findings, report.failed, report.messages, report.unjudged) == ([], 0, 0, 10)
+
+
+def changed_by(*changes: Mapping[str, Any] | str | tuple[Mapping[str, Any], ...]) -> EngineBundle:
+    """One event after each change of the definitions by a client: of one, of several together, or a deletion."""
+    bundle = EngineBundle()
+    compact_at_once(bundle)
+    worker = bundle.ready()
+    definitions = Definitions(bundle.log("author"), bundle.topics.trigger_definitions, bundle.clock, 100_000)
+    for number, each in enumerate(changes):
+        bundle.clock.advance(1000)
+        if isinstance(each, str):
+            definitions.delete(each)
+        else:
+            definitions.apply(each if isinstance(each, tuple) else (each,))
+        bundle.send(paid(f"e{number}", amount=1))
+        bundle.work_off(worker)
+    worker.close()
+    return bundle
+
+
+OTHERS = tuple({**SHIP, "id": name, "when": {"event": name}} for name in ("a", "c", "d"))
+"""Triggers for which no message comes."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "removed", "unjudged"),
+    [
+        ((SHIP, {**SHIP, "task": "x"}), 1, 1),
+        ((OTHERS[0], SHIP, OTHERS[1], {**SHIP, "task": "x"}), 1, 2),
+        (((OTHERS[0], SHIP, OTHERS[1]), {**SHIP, "task": "x"}), 1, 1),
+        (((OTHERS[0], SHIP), {**SHIP, "task": "x"}), 1, 1),
+        ((OTHERS[0], SHIP, "ship"), 1, 1),
+        ((OTHERS[0], SHIP, "ship", OTHERS[1]), 2, 2),  # nothing says that it was not the last one's, after the deletion
+        ((SHIP, "ship", OTHERS[1]), 2, 2),
+    ],
+)
+def test_what_was_lost_of_a_definition_that_was_compacted_away_never_passes_as_judged(
+    changes: tuple[Any, ...], removed: int, unjudged: int
+) -> None:
+    bundle = changed_by(*changes)
+    for topic, kind in (("invocations", Invocation), ("trigger-runs", TriggerRun)):
+        for entry in made_records(bundle, topic, kind):
+            if decode(entry.value()).task == "orders.ship":
+                hide(entry)
+    assert judge(bundle).count("lost") > 0
+    for entry in [each for each in entries(bundle, "trigger-definitions") if each.key() == b"ship"][:removed]:
+        hide(entry)
+    report = judge(bundle)
+    assert (report.findings, report.messages, report.unjudged) == ([], len(changes) - unjudged, unjudged)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (SHIP, OTHERS[0], OTHERS[1]),
+        (OTHERS, SHIP, {**SHIP, "task": "x"}, "ship", OTHERS[0]),
+        (SHIP, {**OTHERS[0], "task": "x"}, OTHERS[0]),
+    ],
+)
+def test_where_nothing_was_compacted_away_everything_is_judged(changes: tuple[Any, ...]) -> None:
+    report = judge(changed_by(*changes))
+    assert (report.messages, report.unjudged, report.findings) == (len(changes), 0, [])
+
+
+def test_what_was_superseded_before_any_message_is_not_missed() -> None:
+    bundle = changed_by(SHIP, {**SHIP, "task": "x"}, OTHERS[0])
+    hide(entries(bundle, "trigger-definitions")[0])
+    bundle.cluster.trim(TopicPartition("events", 0), 2)
+    report = judge(bundle)
+    assert (report.messages, report.unjudged, report.findings) == (1, 0, [])
+
+
+def test_what_is_younger_than_the_compaction_lag_has_superseded_nothing() -> None:
+    bundle = changed_by(SHIP, {**SHIP, "task": "x"}, OTHERS[0])
+    hide(entries(bundle, "trigger-definitions")[0])
+    assert judge(bundle).unjudged == 2
+    topic = bundle.cluster.topic(bundle.topics.trigger_definitions)
+    topic.spec = replace(topic.spec, settings={**topic.spec.settings, "min.compaction.lag.ms": str(24 * HOUR_MS)})
+    assert judge(bundle).unjudged == 0
 
 
 def test_messages_before_the_first_note_about_definitions_are_not_judged() -> None:

@@ -7,6 +7,8 @@ Rules:
    A claims changelog is compacted too, and deleted when no claim in it can be asked for any more; that of the keyed
    stage is compacted only.
 4. Inputs and outputs may have been made by others, with any number of partitions.
+5. A version of a trigger is kept for as long as messages are that it was in force for: what they had to fire can be
+   verified.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ CREATE_COMMAND = "stream-triggers topics create"
 """What makes topics; ``Topics.create_command`` adds the options."""
 
 _DEFAULTS = Config()
+_LAG = "min.compaction.lag.ms"
+_FOREVER_MS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +195,11 @@ def specs(
         "retention.ms": str(claims_needed_ms(claim_retention_ms)),
         "segment.ms": str(claim_retention_ms // _SEGMENTS_PER_RETENTION),
     }
-    tables = (topics.trigger_definitions, topics.progress)
-    wanted = [(name, 1, table) if name in tables else (name, partitions, kept) for name in topics.all]
+    tables = {
+        topics.trigger_definitions: {**table, _LAG: str(_kept_ms(topics.inputs, existing))},
+        topics.progress: table,
+    }
+    wanted = [(name, 1, tables[name]) if name in tables else (name, partitions, kept) for name in topics.all]
     states = {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
     for name in topics.consumed:
         as_it_is = existing[name].partitions if name in existing else partitions
@@ -202,6 +209,12 @@ def specs(
         TopicSpec(name, count, {**settings, "max.message.bytes": str(largest[name])})
         for name, count, settings in wanted
     )
+
+
+def _kept_ms(inputs: Iterable[str], existing: Mapping[str, TopicSpec]) -> int:
+    """For how long messages are kept at most, in inputs as they are or are to be made."""
+    kept = [int(existing[name].settings.get("retention.ms", RETENTION_MS)) for name in inputs if name in existing]
+    return max(each if each >= 0 else _FOREVER_MS for each in (RETENTION_MS, *kept))
 
 
 def claims_needed_ms(claim_retention_ms: int) -> int:
@@ -251,3 +264,6 @@ def _setting_problems(topics: Topics, found: TopicSpec, spec: TopicSpec) -> Iter
     needed, kept = (int(each.settings.get("retention.ms", "-1")) for each in (spec, found))
     if "compact" in wanted and "delete" in policy and 0 <= kept < needed:
         yield Problem(spec.name, f"keeps records for {kept} ms, needs {needed}", f"{alter} retention.ms={needed}")
+    needed, kept = (int(each.settings.get(_LAG, "0")) for each in (spec, found))
+    if kept < needed:
+        yield Problem(spec.name, f"keeps old versions for {kept} ms, needs {needed}", f"{alter} {_LAG}={needed}")

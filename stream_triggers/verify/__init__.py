@@ -43,7 +43,8 @@ What cannot be judged
 =====================
 
 * ``unjudged`` counts messages before the first note about definitions, or so old that outputs of theirs may have been
-  deleted, and what was fired by a definition whose version may have been compacted away. There are no findings of them.
+  deleted, and those for which a definition was in force that may have been compacted away. There are no findings of
+  them, but for what other definitions ask of the last.
 * A claim is kept for ``claim_retention_ms`` and up to a third longer. A repeat that comes later may fire again or not;
   if it does, and its run record is younger than the one before by the retention, it counts as ``refired``.
 * Where not everything was read (``since_ms``, or old outputs are gone), a decision that something is a repeat is
@@ -126,18 +127,19 @@ def verify(
     Raises ``Misconfigured`` when a topic is missing, or when workers have used a function that is not allowed here.
     """
     topics = Topics(config.application, config.topic_prefix)
+    now_ms = (clock or SystemClock()).now_ms()
     scope = Scope(
         cluster,
         topics,
         claim_retention_ms=config.claim_retention_ms,
         since_ms=since_ms,
         until_ms=until_ms,
-        now_ms=(clock or SystemClock()).now_ms(),
+        now_ms=now_ms,
     )
     with tempfile.TemporaryDirectory(prefix="stream-triggers-verify-") as directory:
         store = (open_store or _open_store)(Path(directory))
         try:
-            return _Verification(cluster, config, topics, functions, scope, Ledger(store), progress).run()
+            return _Verification(cluster, config, topics, functions, scope, Ledger(store), progress, now_ms).run()
         finally:
             store.close()
 
@@ -152,12 +154,14 @@ class _Verification:
         scope: Scope,
         ledger: Ledger,
         progress: Progress,
+        now_ms: int,
     ) -> None:
         self._cluster = cluster
         self._topics = topics
         self._scope = scope
         self._ledger = ledger
         self._progress = progress
+        self._now_ms = now_ms
         self._report = Report()
         self._history = History(cluster, topics.trigger_definitions, functions)
         self._keyed = Keyed(
@@ -169,7 +173,7 @@ class _Verification:
 
     def run(self) -> Report:
         """In the order that the package gives reasons for."""
-        self._history.load()
+        self._history.load(self._now_ms)
         self._keyed.load()
         self._read_output("invocations", self._topics.invocations, self._outputs.take_invocations)
         starts = self._read_output("run records", self._topics.trigger_runs, self._outputs.take_runs)

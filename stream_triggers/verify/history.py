@@ -7,16 +7,28 @@ Rules:
 1. Before the first note of a partition nothing is known, and nothing is judged.
 2. A definition that workers quarantine does not fire here either. One that is refused here only, because it calls
    functions of a module that is not allowed, must not look as if workers had made it up: ``require_allowed``.
-3. Compaction removes the older versions of a trigger. Of a trigger whose newest version before an offset may have been
-   removed, ``is_gone`` says so; all the others can be judged.
+3. Compaction removes the older versions of a trigger, and at last the record of its deletion. A state of the
+   definitions is complete unless a version that was in force in it may be among what was removed; of a trigger that may
+   be the one, ``is_gone`` says so, and all the others can be judged.
 
-What is kept in memory are the definitions topic and the notes: they grow with what authors do and with how often
-partitions change hands, not with messages.
+What was removed
+================
+
+Records are missing where offsets are: but each transaction ends with a marker, which takes an offset, too. So a gap is
+something else than a marker if it is longer than one, or begins the topic, or stands between two definitions that were
+applied together. The end of the topic is never compacted.
+
+What was in force in a state is missing if something before the state's end was removed *because of something behind
+it*: of a newer version, then that one is the oldest one left of its trigger, or of a deletion that was removed as well.
+Both must have been older than the ``min.compaction.lag.ms`` of the topic, which is taken to have been in force always.
+
+What is kept in memory are the definitions topic and the notes: they grow with what authors do, with how often
+partitions change hands and with hours, not with messages.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right, insort
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
@@ -35,6 +47,9 @@ STATES_KEPT_MAX = 16
 
 ROUTES_KEPT_MAX = 10_000
 """Routing parts remembered for one state; a sender that makes up event codes must not fill the memory."""
+
+CLOCKS_DIFFER_MAX_MS = 600_000
+"""What the clocks of senders, workers and brokers may differ by where the age of what was deleted is reckoned."""
 
 _LATEST = 2**63
 
@@ -59,12 +74,23 @@ class Stretch(NamedTuple):
     first: int
     end: int
     listeners: Listeners
+    is_complete: bool
+    """Whether no listener can be missing."""
 
 
 class _Version(NamedTuple):
     offset: int
     trigger_id: str
     value: bytes | None
+    time_ms: int
+
+
+class _Gap(NamedTuple):
+    """Offsets of the definitions topic where something has been removed; ``time_ms`` is that of the record before."""
+
+    start: int
+    end: int
+    time_ms: int
 
 
 class History:
@@ -75,7 +101,9 @@ class History:
         self._partition = TopicPartition(topic, 0)
         self._functions = functions
         self._versions: list[_Version] = []
-        self._first: dict[str, int] = {}
+        self._first: dict[str, _Version] = {}
+        self._gaps: list[_Gap] = []
+        self._removable_before_ms = 0
         self._plans: dict[int, Plan | None] = {}
         self._refused: dict[tuple[str, str], Misconfigured] = {}
         self._notes: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -85,16 +113,21 @@ class History:
         self.keyed_versions: set[tuple[str, str]] = set()
         """Those versions."""
 
-    def load(self) -> None:
-        """Read the definitions topic to its present end."""
+    def load(self, now_ms: int) -> None:
+        """Read the definitions topic to its present end; ``now_ms`` is what ages are reckoned from."""
+        topic = self._partition.topic
+        lag_ms = int(self._cluster.topics([topic])[topic].settings.get("min.compaction.lag.ms", "0"))
+        self._removable_before_ms = now_ms - lag_ms + CLOCKS_DIFFER_MAX_MS
         start = self._cluster.start_offsets([self._partition])
         end = self._cluster.end_offsets([self._partition])
         for batch in read_between(self._cluster, start, end):
             for record in batch:
                 trigger_id = (record.key() or b"").decode(errors="replace")
-                self._versions.append(_Version(record.offset(), trigger_id, record.value()))
-                self._first.setdefault(trigger_id, record.offset())
-                self._compile(self._versions[-1])
+                version = _Version(record.offset(), trigger_id, record.value(), record.timestamp()[1])
+                self._look_for_gap(version)
+                self._versions.append(version)
+                self._first.setdefault(trigger_id, version)
+                self._compile(version)
 
     def note(self, place: int, decision: Decision) -> None:
         """Take in what a worker has noted about an input partition."""
@@ -110,16 +143,14 @@ class History:
         """What is in force at a position that is known, and how far."""
         notes, at = self._notes[place], self._note_at(place, offset)
         first, definitions = notes[at]
-        return Stretch(first, notes[at + 1][0] if at + 1 < len(notes) else _LATEST, self._listeners(definitions))
+        end = notes[at + 1][0] if at + 1 < len(notes) else _LATEST
+        return Stretch(first, end, self._listeners(definitions), self._is_complete(definitions))
 
     def is_gone(self, place: int, offset: int, trigger_id: str) -> bool:
-        """Whether the version of a trigger that was in force at a known position may have been compacted away.
-
-        It may where the oldest version there is is newer, and something older than that state is missing.
-        """
+        """Whether the version of a trigger that was in force at a known position may have been compacted away."""
         _, definitions = self._notes[place][self._note_at(place, offset)]
-        present = bisect_left(self._versions, definitions, key=lambda version: version.offset)
-        return present < definitions and self._first.get(trigger_id, _LATEST) >= definitions
+        first = self._first.get(trigger_id)
+        return (first is None or first.offset >= definitions) and not self._is_complete(definitions)
 
     def require_allowed(self, trigger_id: str, trigger_version: str) -> None:
         """Raise ``Misconfigured`` if workers could use a definition that is refused here."""
@@ -129,6 +160,22 @@ class History:
 
     def _note_at(self, place: int, offset: int) -> int:
         return bisect_right(self._notes[place], (offset, _LATEST)) - 1
+
+    def _look_for_gap(self, version: _Version) -> None:
+        """Whether something has been removed between the last version that was read and this one."""
+        last = self._versions[-1] if self._versions else None
+        start = 0 if last is None else last.offset + 1
+        missing = version.offset - start
+        if missing > 1 or (missing == 1 and (last is None or _applied_ms(last) == _applied_ms(version) is not None)):
+            self._gaps.append(_Gap(start, version.offset, 0 if last is None else last.time_ms))
+
+    def _is_complete(self, definitions: int) -> bool:
+        """Whether everything that was in force in a state is there; its last record is followed by a marker."""
+        if not any(gap.start < definitions for gap in self._gaps):
+            return True
+        behind = [each.time_ms for each in self._first.values() if each.offset >= definitions]
+        behind += [gap.time_ms for gap in self._gaps if gap.end > definitions + 1]
+        return all(time_ms > self._removable_before_ms for time_ms in behind)
 
     def _listeners(self, definitions: int) -> Listeners:
         listeners = self._states.get(definitions)
@@ -160,7 +207,18 @@ class History:
 
 def _name(value: bytes) -> str:
     """What a definition that can be read calls its version."""
+    definition = _definition(value)
+    return "" if definition is None else definition.version
+
+
+def _applied_ms(version: _Version) -> int | None:
+    """When a version was applied, which is one instant for all that were applied together."""
+    definition = None if version.value is None else _definition(version.value)
+    return None if definition is None else definition.time_ms
+
+
+def _definition(value: bytes) -> Definition | None:
     try:
-        return decode(value, (Definition,)).version
+        return decode(value, (Definition,))
     except InvalidMessage:
-        return ""
+        return None

@@ -5,6 +5,9 @@ core evaluates it alone.
 
 A message that cannot be decoded must have a dead letter if its routing part is broken, or if somebody listens to it;
 of others workers do not look at the body. One that is too large must have one in any case.
+
+Where not all definitions that were in force are known, a message counts as not judged; what the others ask for is
+judged all the same.
 """
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ from typing import TypeAlias
 
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Event, Message, TaskResult, TaskStatus, kind_of
-from stream_triggers.core.route import LeafGroup, Plan, Route, route_of
+from stream_triggers.core.route import LeafGroup, Plan, route_of
 from stream_triggers.core.step import invoke
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.codec import event_prefixes, parse_prefix, result_prefixes, status_prefixes
 from stream_triggers.runtime.log import Record, TopicPartition
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.decoding import digest, read
-from stream_triggers.verify.history import History, Stretch
+from stream_triggers.verify.history import History, Listeners, Stretch
 from stream_triggers.verify.ledger import Ledger, Mark
 from stream_triggers.verify.outputs import digest_of_bytes
 from stream_triggers.verify.report import Report
@@ -63,16 +66,22 @@ class Inputs:
             if not scope.is_judged(place, offset):
                 report.unjudged += 1
                 continue
-            report.messages += 1
+            stretch = self._stretches.get(place)
+            if stretch is None or not stretch.first <= offset < stretch.end:
+                stretch = self._stretches[place] = self._history.stretch(place, offset)
+            if stretch.is_complete:
+                report.messages += 1
+            else:
+                report.unjudged += 1
             if len(record.value() or b"") > message_bytes_max:
                 self._reject(record, place)
                 continue
             try:
                 message = read(record, kinds[topic])
             except InvalidMessage:
-                self._take_unreadable(record, place)
+                self._take_unreadable(record, place, stretch.listeners)
                 continue
-            group = self._group(place, offset, route_of(message))
+            group = stretch.listeners[route_of(message)]
             if group is not None:
                 self._ask(group, message, record, place)
 
@@ -80,7 +89,7 @@ class Inputs:
         """What a trigger that has matched a message makes of it."""
         message = read(record, self._kinds[record.topic()])
         place = self._scope.places[TopicPartition(record.topic(), record.partition())]
-        group = self._group(place, record.offset(), route_of(message))
+        group = self._history.stretch(place, record.offset()).listeners[route_of(message)]
         assert group is not None, "somebody has asked for it"
         [owner] = [match.plan for match in group.match(message)[0] if match.plan.trigger.id == trigger_id]
         return invoke(owner, message, self._message_bytes_max)
@@ -107,25 +116,19 @@ class Inputs:
             self._report.failed += 1
             self._ledger.expect_notice(place, offset, "filter", failure.plan.trigger.id, message_digest(record))
 
-    def _take_unreadable(self, record: Record, place: int) -> None:
+    def _take_unreadable(self, record: Record, place: int, listeners: Listeners) -> None:
         [prefix] = self._prefixes[record.topic()]([record.value()])
         try:
             route = parse_prefix(prefix)
         except InvalidMessage:
             self._reject(record, place)
         else:
-            if self._group(place, record.offset(), route) is not None:
+            if listeners[route] is not None:
                 self._reject(record, place)
 
     def _reject(self, record: Record, place: int) -> None:
         self._report.rejected += 1
         self._ledger.expect_notice(place, record.offset(), "decode", "", message_digest(record))
-
-    def _group(self, place: int, offset: int, route: Route) -> LeafGroup | None:
-        stretch = self._stretches.get(place)
-        if stretch is None or not stretch.first <= offset < stretch.end:
-            stretch = self._stretches[place] = self._history.stretch(place, offset)
-        return stretch.listeners[route]
 
 
 def message_digest(record: Record) -> bytes:

@@ -64,9 +64,7 @@ class _Message:
         what = _what(Mark(row.mark), row)
         due = self._due.get((row.stage, row.trigger_id))
         if due is None:
-            if self._court.history.is_gone(row.place, row.offset, row.trigger_id):
-                self._court.report.unjudged += 1
-            else:
+            if not self._court.history.is_gone(row.place, row.offset, row.trigger_id):
                 self._find("unexpected", row, f"{what}, and nothing asks for it")
             return
         if row.mark == Mark.DECIDED:

@@ -35,7 +35,7 @@ class Report:
     """The outcome of a verification."""
 
     messages: int = 0
-    """Messages in the judged range."""
+    """Messages that were judged."""
     expected: int = 0
     """Invocations that they had to make."""
     invocations: int = 0
@@ -49,7 +49,7 @@ class Report:
     refired: int = 0
     """Those that fired again, as they may when the claim has been forgotten."""
     unjudged: int = 0
-    """Messages and runs that cannot be judged, because what would be needed for it is gone."""
+    """Messages that cannot be judged, or not by all definitions, because what would be needed for it is gone."""
     findings: list[Finding] = field(default_factory=list)
     """Per fault the first ``FINDINGS_KEPT_MAX``."""
     faults: Counter[Fault] = field(default_factory=Counter)

@@ -157,7 +157,6 @@ class _Run:
         court = self._court
         is_judged = court.scope.is_judged(row.place, row.offset)
         is_gone = is_judged and court.history.is_gone(row.place, row.offset, row.trigger_id)
-        court.report.unjudged += is_gone
         if is_judged and not is_gone:
             if record is not None:
                 self._records.add(record)

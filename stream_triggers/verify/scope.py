@@ -17,9 +17,7 @@ from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.lag import committed_offsets, partitions_of
 from stream_triggers.runtime.log import Log, TopicPartition
 from stream_triggers.runtime.topics import Topics
-
-CLOCKS_DIFFER_MAX_MS = 600_000
-"""What the clocks of senders, workers and brokers may differ by where the age of deleted outputs is reckoned."""
+from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS
 
 LOOK_BACK_RETENTIONS = 2
 

@@ -89,7 +89,11 @@ def test_names_kafka_does_not_take_are_refused(application: str, prefix: str) ->
     [
         ("events", 4, {"cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "4194304"}),
         ("invocations", 4, {"cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "4194304"}),
-        ("trigger-definitions", 1, {"cleanup.policy": "compact", "max.message.bytes": "4194304"}),
+        (
+            "trigger-definitions",
+            1,
+            {"cleanup.policy": "compact", "min.compaction.lag.ms": "604800000", "max.message.bytes": "4194304"},
+        ),
         ("progress", 1, {"cleanup.policy": "compact", "max.message.bytes": "4194304"}),
         (
             CHANGELOG,
@@ -124,6 +128,14 @@ def test_a_changelog_follows_an_input_that_others_made() -> None:
     made = {"events": TopicSpec("events", 12, {})}
     assert wanted(made)[CHANGELOG].partitions == 12
     assert wanted(made)["shop-claims-task-status-changelog"].partitions == 4
+
+
+@pytest.mark.parametrize(
+    ("kept", "lag"), [("3600000", "604800000"), ("2419200000", "2419200000"), ("-1", str(2**63 - 1))]
+)
+def test_versions_are_kept_as_long_as_messages(kept: str, lag: str) -> None:
+    made = {"task-status": TopicSpec("task-status", 12, {"retention.ms": kept})}
+    assert wanted(made)["trigger-definitions"].settings["min.compaction.lag.ms"] == lag
 
 
 def test_topics_as_they_are_wanted_have_no_problem() -> None:
@@ -175,6 +187,12 @@ def test_a_changelog_with_more_partitions_than_its_input_is_made_again() -> None
             "'cleanup.policy=[compact]'",
         ),
         (CHANGELOG, {"cleanup_policy": "delete"}, "is not compacted", "'cleanup.policy=[compact,delete]'"),
+        (
+            "trigger-definitions",
+            {"min_compaction_lag_ms": "0"},
+            "keeps old versions for 0 ms, needs 604800000",
+            "min.compaction.lag.ms=604800000",
+        ),
         (
             CHANGELOG,
             {"retention_ms": "3600000"},
