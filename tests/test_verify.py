@@ -21,7 +21,7 @@ from stream_triggers.cli.verify import Lines, instant_ms
 from stream_triggers.client import Client
 from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
-from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.invocation import Decision, Invocation, Reason, TriggerRun
 from stream_triggers.core.message import Event, Participant, Position, TaskStatus
 from stream_triggers.core.record import DeadLetter, Definition
 from stream_triggers.core.route import plan
@@ -253,6 +253,53 @@ def write_rubbish(bundle: EngineBundle) -> None:
 
 def point_nowhere(bundle: EngineBundle) -> None:
     bundle.write("dead-letters", encode(DeadLetter("events", 9, 0, 0, None, None, "decode", "")))
+
+
+FAR = 2**40
+
+
+def forge_letter(bundle: EngineBundle, offset: int) -> None:
+    bundle.write("dead-letters", encode(DeadLetter("events", 0, offset, 0, None, None, "decode", "")))
+
+
+def forge_decision(bundle: EngineBundle, offset: int, reason: Reason = "duplicate", detail: str = "") -> None:
+    bundle.write("trigger-runs", encode(Decision(reason, "events", 0, offset, 7, "ship", detail=detail, run_id="r")))
+
+
+def forge_run_at(bundle: EngineBundle, offset: int) -> None:
+    cause = Participant("event", "event", "x", "events", 0, offset, 7)
+    foreign = TriggerRun("ship", "v", 0, "orders.ship", "ab" * 16, "ab" * 16, 7, None, (cause,))
+    bundle.write("trigger-runs", encode(foreign))
+
+
+@pytest.mark.parametrize("offset", [-1, -(2**63), 3, FAR, 2**63 - 1])
+@pytest.mark.parametrize(
+    ("plant", "detail"),
+    [
+        (forge_run_at, "run record of a position that is no input's"),
+        (forge_decision, "decision about a position that is no input's"),
+        (forge_letter, "dead letter of a position that is no input's"),
+    ],
+)
+def test_a_record_about_a_position_that_cannot_be_is_unexpected(
+    plant: Callable[[EngineBundle, int], None], detail: str, offset: int
+) -> None:
+    bundle = fired_bundle()
+    plant(bundle, offset)
+    report = judge(bundle)
+    assert [(found(report), each.detail) for each in report.findings] == [([("unexpected", -1)], detail)]
+    assert report.expected == 3
+
+
+@pytest.mark.parametrize("detail", ["9" * 5000, "-1", "", "x", "\u0663", "2", "9223372036854775807", "1.0", " 1"])
+def test_a_note_about_definitions_that_cannot_be_is_unexpected(detail: str) -> None:
+    bundle = fired_bundle()
+    forge_decision(bundle, 1, "definitions_changed", detail)
+    report = judge(bundle)
+    assert [(each.fault, each.detail) for each in report.findings] == [
+        ("unexpected", "note about definitions that there are not")
+    ]
+    assert report.expected == 3
 
 
 @pytest.mark.parametrize(

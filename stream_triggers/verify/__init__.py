@@ -37,7 +37,9 @@ Workers may go on while this runs, and nothing they do in the meantime is a find
    and left out. One without a run record belongs to no message, or the record is missing: both are findings.
 5. The definitions are read after the first step, too: what was in force for a message before the committed positions
    had been written by then.
-6. The messages are read last, from positions that were fixed at the start.
+6. After the end of each output topic those of the inputs and of the definitions are taken: no worker can have written
+   anything there about a position behind them.
+7. The messages are read last, from positions that were fixed at the start.
 
 What cannot be judged
 =====================
@@ -193,7 +195,9 @@ class _Verification:
         """Read a topic to where it ends now; returns where that began."""
         partitions = partitions_of(self._cluster, [topic])
         starts = self._scope.output_starts(partitions)
-        self._read(phase, starts, self._cluster.end_offsets(partitions), take)
+        ends = self._cluster.end_offsets(partitions)
+        self._outputs.allow(self._cluster.end_offsets(self._scope.inputs), self._history.end())
+        self._read(phase, starts, ends, take)
         return starts
 
     def _read(

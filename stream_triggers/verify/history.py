@@ -33,7 +33,6 @@ from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
 from stream_triggers.core.filter import Functions
-from stream_triggers.core.invocation import Decision
 from stream_triggers.core.record import Definition
 from stream_triggers.core.route import LeafGroup, Plan, Route, RouteIndex
 from stream_triggers.errors import InvalidMessage, Misconfigured
@@ -119,8 +118,7 @@ class History:
         lag_ms = int(self._cluster.topics([topic])[topic].settings.get("min.compaction.lag.ms", "0"))
         self._removable_before_ms = now_ms - lag_ms + CLOCKS_DIFFER_MAX_MS
         start = self._cluster.start_offsets([self._partition])
-        end = self._cluster.end_offsets([self._partition])
-        for batch in read_between(self._cluster, start, end):
+        for batch in read_between(self._cluster, start, {self._partition: self.end()}):
             for record in batch:
                 trigger_id = (record.key() or b"").decode(errors="replace")
                 version = _Version(record.offset(), trigger_id, record.value(), record.timestamp()[1])
@@ -129,10 +127,13 @@ class History:
                 self._first.setdefault(trigger_id, version)
                 self._compile(version)
 
-    def note(self, place: int, decision: Decision) -> None:
-        """Take in what a worker has noted about an input partition."""
-        if decision.detail.isdecimal():
-            insort(self._notes[place], (decision.offset, int(decision.detail)))
+    def end(self) -> int:
+        """Where the definitions topic ends now."""
+        return self._cluster.end_offsets([self._partition])[self._partition]
+
+    def note(self, place: int, offset: int, definitions: int) -> None:
+        """From a position of an input partition on, what is before an offset of the definitions topic is in force."""
+        insort(self._notes[place], (offset, definitions))
 
     def known_from(self, place: int) -> int | None:
         """The first position of an input partition about which something is known."""

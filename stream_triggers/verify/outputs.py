@@ -1,19 +1,22 @@
 """What workers have written, as rows of the ledger.
 
-A record that nobody should have written (no value of its topic, or about a position that no input has) is a finding at
-once, and nothing more is made of it.
+A record that nobody should have written (no value of its topic, about a position that no input has, or about
+definitions that there are not) is a finding at once, and nothing more is made of it. Workers may be ahead of what is
+judged; but what they have read was written before they wrote about it. So ends that are taken after that of an output
+topic are behind every position that a worker has written there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
-from stream_triggers.core.message import Position
+from stream_triggers.core.message import Participant, Position
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.log import Record, TopicPartition
@@ -43,6 +46,12 @@ class Outputs:
         self._report = report
         self._keyed = keyed
         self._facts_topic = facts_topic
+        self._input_ends: Mapping[TopicPartition, int] = {}
+        self._definitions_end = 0
+
+    def allow(self, input_ends: Mapping[TopicPartition, int], definitions_end: int) -> None:
+        """Take records from here on to be right if they are about something before these ends."""
+        self._input_ends, self._definitions_end = input_ends, definitions_end
 
     def take_invocations(self, records: Sequence[Record]) -> None:
         """Records of ``invocations``."""
@@ -87,7 +96,7 @@ class Outputs:
             letter = self._read(record, (DeadLetter,))
             if letter is None or letter.trigger_id in self._history.keyed or letter.topic == self._facts_topic:
                 continue
-            place = self._place(letter.topic, letter.partition)
+            place = self._place(letter)
             if place is None:
                 self._find_odd(record, "dead letter of a position that is no input's")
                 continue
@@ -101,7 +110,7 @@ class Outputs:
             self._keyed.take(run, record)
             return
         cause = run.participants[-1] if run.participants else None
-        place = None if cause is None else self._place(cause.topic, cause.partition)
+        place = None if cause is None else self._place(cause)
         if cause is None or place is None:
             self._find_odd(record, "run record of a position that is no input's", run.run_id, run.trigger_id)
             return
@@ -117,7 +126,7 @@ class Outputs:
         )
 
     def _take_decision(self, decision: Decision, record: Record) -> None:
-        place = self._place(decision.topic, decision.partition)
+        place = self._place(decision)
         trigger_id = decision.trigger_id or ""
         if trigger_id in self._history.keyed:
             self._keyed.take(decision, record)
@@ -129,7 +138,11 @@ class Outputs:
         found = Found(record.partition(), record.offset())
         match decision.reason:
             case "definitions_changed":
-                self._history.note(place, decision)
+                definitions = _definitions_of(decision)
+                if definitions is None or definitions > self._definitions_end:
+                    self._find_odd(record, "note about definitions that there are not")
+                else:
+                    self._history.note(place, decision.offset, definitions)
             case "duplicate":
                 run_id = decision.run_id or ""
                 self._ledger.find(run_id, place, decision.offset, Mark.SUPPRESSED, found, trigger_id=trigger_id)
@@ -148,8 +161,17 @@ class Outputs:
             found = Position(record.topic(), record.partition(), record.offset())
             self._report.add(Finding("unexpected", run_id, trigger_id, None, found, detail))
 
-    def _place(self, topic: str, partition: int) -> int | None:
-        return self._scope.places.get(TopicPartition(topic, partition))
+    def _place(self, about: Participant | Decision | DeadLetter) -> int | None:
+        """The place of a message that a record is about, None where there can be no such message."""
+        partition = TopicPartition(about.topic, about.partition)
+        if 0 <= about.offset < self._input_ends.get(partition, 0):
+            return self._scope.places[partition]
+        return None
+
+
+def _definitions_of(note: Decision) -> int | None:
+    """The end of the definitions that a note says to be in force."""
+    return int(note.detail) if re.fullmatch("[0-9]{1,19}", note.detail) else None
 
 
 def digest_of_bytes(key: bytes | None, value: bytes | None) -> bytes:
