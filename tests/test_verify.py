@@ -182,11 +182,19 @@ def test_arguments_that_grow_too_large_are_a_failure() -> None:
     assert counts(judge(bundle)) == {"messages": 1, "failed": 1}
 
 
-def test_nothing_committed_is_nothing_to_judge() -> None:
+def test_a_group_that_has_never_committed_is_an_error() -> None:
     bundle = EngineBundle()
     bundle.define(SHIP)
     bundle.send(paid("e0"))
-    assert counts(judge(bundle)) == {}
+    with pytest.raises(Misconfigured, match="application triggers has not committed any position"):
+        judge(bundle)
+
+
+def test_a_position_behind_the_end_of_its_input_is_an_error() -> None:
+    bundle = fired_bundle()
+    del bundle.cluster.topic("events").partitions[0].entries[1:]
+    with pytest.raises(Misconfigured, match="has committed events/0 up to 3, which ends at 1"):
+        judge(bundle)
 
 
 def test_progress_tells_every_phase_from_nothing_to_all() -> None:

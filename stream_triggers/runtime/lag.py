@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stream_triggers.runtime.log import Log, TopicPartition
 from stream_triggers.runtime.reading import read_between
@@ -10,16 +10,21 @@ from stream_triggers.runtime.reading import read_between
 COMMITTED_TIMEOUT_S = 30.0
 
 
-def committed_offsets(cluster: Log, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    """Where the group of ``cluster``'s settings continues in each partition, the start where it never committed.
+def committed_positions(cluster: Log, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | None]:
+    """What the group of ``cluster``'s settings has committed of each partition, None where it never has.
 
     Asks as a client that does not join the group. Waits for transactions that hold positions of these partitions.
     """
     member = cluster.member()
     try:
-        committed = member.committed(partitions, COMMITTED_TIMEOUT_S)
+        return member.committed(partitions, COMMITTED_TIMEOUT_S)
     finally:
         member.close()
+
+
+def committed_offsets(cluster: Log, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where the group of ``cluster``'s settings continues in each partition, the start where it never committed."""
+    committed = committed_positions(cluster, partitions)
     starts = cluster.start_offsets(partitions)
     return {partition: starts[partition] if offset is None else offset for partition, offset in committed.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import Log, Record, TopicPartition, partition_of
 
 BATCH_MAX = 2000
@@ -15,10 +16,18 @@ def read_between(
     """Batches of the committed records from ``next_offsets`` up to, not including, ``ends``.
 
     Waits for transactions that are open below ``ends``; in order within each partition, not among them.
+    Raises ``Misconfigured`` where a partition does not reach so far.
     """
+    wanted = {partition: offset for partition, offset in next_offsets.items() if offset < ends[partition]}
+    for partition, written in cluster.end_offsets(wanted).items():
+        if written < ends[partition]:
+            raise Misconfigured(
+                f"{partition.topic}/{partition.partition} is to be read up to {ends[partition]}, and ends at {written}",
+                hint="the topic was made again, or has lost records",
+            )
     reader = cluster.reader()
     try:
-        reader.assign({partition: offset for partition, offset in next_offsets.items() if offset < ends[partition]})
+        reader.assign(wanted)
         positions = reader.positions()
         while any(offset < ends[partition] for partition, offset in positions.items()):
             records = reader.poll(BATCH_MAX, timeout_s=0.2)

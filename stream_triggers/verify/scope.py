@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stream_triggers.errors import Misconfigured
-from stream_triggers.runtime.lag import committed_offsets, partitions_of
+from stream_triggers.runtime.lag import committed_positions, partitions_of
 from stream_triggers.runtime.log import Log, TopicPartition
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS
@@ -38,7 +38,10 @@ class Scope:
         until_ms: int | None,
         now_ms: int,
     ) -> None:
-        """Takes the committed positions; raises ``Misconfigured`` when a topic is missing."""
+        """Takes the committed positions.
+
+        Raises ``Misconfigured`` when there are none, when one is behind the end of its input, or a topic is missing.
+        """
         _require(cluster, (*topics.inputs, *_outputs(topics), topics.trigger_definitions))
         self._cluster = cluster
         self._since_ms, self._until_ms = since_ms, until_ms
@@ -47,13 +50,13 @@ class Scope:
         """The input partitions; a place is an index of this."""
         self.places = {partition: place for place, partition in enumerate(self.inputs)}
         facts = partitions_of(cluster, [topics.trigger_facts])
-        committed = committed_offsets(cluster, (*self.inputs, *facts))
+        committed = _committed(cluster, topics.application, (*self.inputs, *facts))
         self.facts_ends = {each: committed[each] for each in facts}
         """Where the group has committed the facts partitions."""
         first = self._from_instant(self.inputs, since_ms)
         ends: Mapping[TopicPartition, int] = {each: committed[each] for each in self.inputs}
         if until_ms is not None:
-            ends = _least(ends, cluster.offsets_at(self.inputs, until_ms))
+            ends = _least(ends, cluster.offsets_at(self.inputs, max(0, until_ms)))
         self.starts = _least(first, ends)
         self.ends = ends
         self._first = [self.starts[each] for each in self.inputs]
@@ -114,6 +117,28 @@ def _require(cluster: Log, topics: Sequence[str]) -> None:
             f"there is nothing to verify: topic {missing[0]} does not exist",
             hint="check application and topic_prefix, or make the topics: stream-triggers topics create",
         )
+
+
+def _committed(cluster: Log, application: str, inputs: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    """Where the group continues in each input, the start where it never committed."""
+    committed = committed_positions(cluster, inputs)
+    if all(offset is None for offset in committed.values()):
+        raise Misconfigured(
+            f"there is nothing to verify: application {application} has not committed any position",
+            hint="check application and topic_prefix, or start workers: stream-triggers run",
+        )
+    starts, ends = cluster.start_offsets(inputs), cluster.end_offsets(inputs)
+    found = {each: starts[each] if offset is None else offset for each, offset in committed.items()}
+    for (topic, partition), offset in found.items():
+        end = ends[TopicPartition(topic, partition)]
+        if offset > end:
+            raise Misconfigured(
+                f"application {application} has committed {topic}/{partition} up to {offset}, which ends at {end}",
+                hint="the topic was made again, or has lost messages; stop all workers and let them begin anew there:\n"
+                f"      kafka-consumer-groups.sh --bootstrap-server BROKER --group {application}"
+                f" --topic {topic}:{partition} --reset-offsets --to-earliest --execute",
+            )
+    return found
 
 
 def _least(one: Mapping[TopicPartition, int], other: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.lag import committed_offsets, partitions_of, unread
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryCluster, MemoryLog
@@ -57,6 +58,12 @@ def test_partitions_are_each_read_in_order(cluster: MemoryCluster, log: MemoryLo
 def test_nothing_is_read_where_nothing_is_left(cluster: MemoryCluster, log: MemoryLog, start: int) -> None:
     write(cluster, b"0", b"1", b"2")
     assert between(log, {IN_0: start}, {IN_0: 2}) == []
+
+
+def test_what_a_partition_does_not_hold_is_not_waited_for(cluster: MemoryCluster, log: MemoryLog) -> None:
+    write(cluster, b"0", b"1")
+    with pytest.raises(Misconfigured, match="in/0 is to be read up to 3, and ends at 2"):
+        between(log, {IN_0: 0}, {IN_0: 3})
 
 
 def test_what_is_written_meanwhile_is_left_out(cluster: MemoryCluster, log: MemoryLog) -> None:
