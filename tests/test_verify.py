@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,12 +13,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from stream_triggers.cli import app
-from stream_triggers.cli.verify import Lines, instant_ms
+from stream_triggers.cli import cluster as cli_cluster
+from stream_triggers.cli.verify import Lines, conclude, instant_ms, print_report
 from stream_triggers.client import Client
 from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
@@ -37,9 +40,9 @@ from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log.topic import Entry, Fate
 from stream_triggers.runtime.rocksdb import RocksStore
 from stream_triggers.runtime.store import MemoryStore
-from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX, Topics
+from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX, Topics, specs
 from stream_triggers.runtime.worker import Worker
-from stream_triggers.verify import FINDINGS_KEPT_MAX, PHASES, Report, decoding, verify
+from stream_triggers.verify import FINDINGS_KEPT_MAX, PHASES, Finding, Report, decoding, verify
 from stream_triggers.verify.difference import EXPLAINED_MAX
 from tests.engine_bundle import SHIP, EngineBundle, paid
 from tests.engine_bundle import START_MS as NOW_MS
@@ -1186,6 +1189,8 @@ def test_planted_faults_are_found_on_a_real_kafka(kafka_config: Config, tmp_path
     ]
     shown = CliRunner().invoke(app, ["verify", *options])
     assert (shown.exit_code, f"{topics.events}/" in shown.stdout) == (1, True)
+    typo = CliRunner().invoke(app, ["verify", *options, "--application", "typo"])
+    assert (typo.exit_code, "application typo has not committed any position" in typo.stderr) == (3, True)
     before = CliRunner().invoke(app, ["verify", "--until", "1h", "--json", *options])
     assert (before.exit_code, json.loads(before.stdout)["messages"]) == (0, 0)
     after = CliRunner().invoke(app, ["verify", "--since", "1h", "--json", *options])
@@ -1209,18 +1214,29 @@ def test_an_instant_is_iso_8601_or_a_time_ago(text: str, meaning: int) -> None:
     assert instant_ms(text, NOW_MS, "--since") == meaning
 
 
+@pytest.mark.parametrize("text", ["999999999d", "999999999999999999d", "1969-12-31", "0001-01-01T00:00+14:00"])
+def test_before_the_first_instant_there_is_none(text: str) -> None:
+    assert instant_ms(text, NOW_MS, "--since") == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         *(["--since", text] for text in ("soon", "2w", "-2h", "h", "2023-13-01")),
         ["--until", "soon"],
+        ["--until", "99999999999999999999d"],
+        ["--until", "999999999d"],
+        ["--until", "1960-01-01"],
+        ["--until", "9" * 4400 + "d"],
+        ["--until", "\u0663d"],
         ["--since", "1h", "--until", "2h"],
     ],
-    ids=" ".join,
+    ids=lambda arguments: " ".join(arguments)[:40],
 )
 def test_what_is_no_range_is_a_wrong_call(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["verify", *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr) < 1000
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
@@ -1235,3 +1251,112 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.Captu
         "messages: 600,000 of 600,000",
         "notices: 3 of 3",
     ]
+
+
+def test_where_no_message_could_be_judged_the_report_is_blind() -> None:
+    bundle = fired_bundle()
+    assert not judge(bundle).is_blind
+    hide(made(bundle, "trigger-runs", Decision))
+    assert judge(bundle).is_blind
+
+
+def test_everything_twice_is_told_from_something_twice() -> None:
+    bundle = fired_bundle()
+    double_both(bundle)
+    assert not judge(bundle).is_doubled
+    other = EngineBundle(application="other")
+    other.cluster.create_topics(specs(bundle.topics, {}, claim_retention_ms=HOUR_MS, partitions=1))
+    other.define(SHIP)
+    workers = [other.ready()]
+    other.config = replace(other.config, application="triggers")
+    workers.append(other.ready())
+    other.send(paid("e0"), paid("e1"))
+    other.work_off(*workers)
+    assert judge(other).is_doubled
+
+
+def test_a_place_without_room_for_temporary_files_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/does/not/exist")
+    with pytest.raises(Misconfigured, match="no directory for temporary files can be made: No such file or directory"):
+        judge(fired_bundle())
+
+
+# Exit statuses
+
+
+def concluded(report: Report) -> int:
+    """The exit status for a report."""
+    try:
+        conclude(report)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+LOST = Finding("lost", "ab" * 16, "ship", Position("events", 0, 1), None, "it has no invocation")
+
+
+@pytest.mark.parametrize(
+    ("messages", "unjudged", "findings", "status", "text"),
+    [
+        (0, 0, (), 0, ""),
+        (2, 0, (), 0, ""),
+        (2, 3, (), 0, "3 not judged"),
+        (2, 0, (LOST,), 1, ""),
+        (0, 3, (LOST,), 1, "3 not judged"),
+    ],
+)
+def test_the_status_says_whether_everything_is_as_it_must_be(
+    messages: int,
+    unjudged: int,
+    findings: tuple[Finding, ...],
+    status: int,
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report(messages=messages, unjudged=unjudged)
+    for finding in findings:
+        report.add(finding)
+    assert concluded(report) == status
+    assert capsys.readouterr().err.startswith(text)
+
+
+def test_that_nothing_could_be_judged_is_no_success() -> None:
+    with pytest.raises(Misconfigured, match="none of 1,234 messages could be judged"):
+        conclude(Report(unjudged=1234))
+
+
+def test_that_everything_fired_twice_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(messages=1, expected=1)
+    report.add(LOST._replace(fault="duplicated"))
+    assert concluded(report) == 1
+    assert "do workers of two applications use the same topic_prefix?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [(["--claim-retention-ms", "1"], 3), (["--bootstrap-servers", "x"], 3), (["--application", "."], 3), (["--x"], 2)],
+)
+def test_that_it_could_not_run_is_not_the_status_of_a_finding(options: list[str], status: int) -> None:
+    assert CliRunner().invoke(app, ["verify", *options]).exit_code == status
+
+
+def test_an_error_of_the_program_is_not_the_status_of_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_cluster, "require_broker", lambda _servers: 1 / 0)
+    result = CliRunner().invoke(app, ["verify"])
+    assert (result.exit_code, "ZeroDivisionError" in result.stderr) == (3, True)
+
+
+def test_it_takes_the_settings_that_its_judgement_depends_on() -> None:
+    shown = CliRunner().invoke(app, ["verify", "--help"], env={"COLUMNS": "160"}).stdout
+    assert all(option in shown for option in ("--claim-retention-ms", "--allow-module", "--payload-bytes-max"))
+
+
+def test_what_foreign_records_name_is_printed_short_and_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    report.add(LOST._replace(run_id="r" * 3_000_000, trigger_id="\x1b[2J\n", detail="d" * 3_000_000))
+    print_report(report)
+    shown = capsys.readouterr().out
+    assert len(shown) < 1000
+    assert "r" * 64 + "..." in shown
+    assert r"\x1b[2J\n" in shown

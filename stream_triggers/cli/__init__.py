@@ -2,7 +2,8 @@
 
 One module for each command or group of commands; ``settings`` makes their options, ``cluster`` connects them to Kafka,
 ``terminal`` prints for them, ``group`` turns errors into exit statuses: 0 done, 1 failed, 2 wrongly called. Processes
-that run for long, see ``lifetime``, have more: ``supervisor.GIVE_UP``.
+that run for long, see ``lifetime``, have more: ``supervisor.GIVE_UP``. With ``verify``, 1 is that something is
+not as it must be, and 3 that it failed.
 """
 
 from __future__ import annotations

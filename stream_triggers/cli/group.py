@@ -19,9 +19,12 @@ _NOT_WRAPPED = "\b\n"
 _PROCESSES = ("run", "work")
 """Commands that something may start again, and that therefore say with their status whether that would help."""
 
+_JUDGES = ("verify",)
+"""Commands that say with status 1 that they have found something; that they could not look is status 3."""
+
 
 class Commands(TyperGroup):
-    """A group of commands. An error of this package ends the program without a traceback, and with status 1.
+    """A group of commands. An error of this package ends the program without a traceback, with the command's status.
 
     Help texts are plain: what stands in brackets is shown, not taken for markup.
     """
@@ -39,7 +42,13 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except StreamTriggersError as error:
             terminal.tell(error)
-            raise typer.Exit(exit_status(error) if ctx.invoked_subcommand in _PROCESSES else 1) from None
+            raise typer.Exit(_status(ctx.invoked_subcommand, error)) from None
+
+
+def _status(command: str, error: StreamTriggersError) -> int:
+    if command in _JUDGES:
+        return 3
+    return exit_status(error) if command in _PROCESSES else 1
 
 
 def _wrapped_by_terminal(text: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
+import click
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -18,6 +20,7 @@ from stream_triggers import verify as judge
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.core.message import Position
+from stream_triggers.errors import Misconfigured, StreamTriggersError
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
 
@@ -27,12 +30,18 @@ PROGRESS_EVERY = 250_000
 FINDINGS_SHOWN_MAX = 20
 """Findings that are printed for people; --json prints all that are kept."""
 
+SHOWN_MAX = 64
+"""Characters of an id that are printed for people: twice what a run id has."""
+
 UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+DIFFERS, NOT_JUDGED = 1, 3
+"""Exit statuses: something is not as it must be; nothing is known of it. The second is that of ``run``, too."""
 
 _WHEN = "An instant (2026-01-31T12:00, in UTC unless it says otherwise), or how long ago: 30m, 2h, 7d."
 
 
-@configured("cluster", "worker")
+@configured("cluster", "topics", "worker")
 def verify(
     settings: Settings,
     *,
@@ -44,14 +53,18 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Compare what fired with what had to fire, from the topics alone; exit status 1 when they differ.
+    """Compare what fired with what had to fire, from the topics alone.
 
     May run beside live workers: it judges what is committed, joins no group and moves nobody's position. Give it the
-    settings that the workers have. It needs about 200 bytes in the directory for temporary files (TMPDIR) for each run,
-    and little memory.
+    settings that the workers have: it depends on the modules that are allowed, on how long claims are kept and on how
+    large a payload may be. It needs about 200 bytes in the directory for temporary files (TMPDIR) for each run, and
+    little memory.
 
     Findings are lost, duplicated, wrong and unexpected invocations, those without a run record (unrecorded), and
     messages that nobody could handle or that came again, without the decision or dead letter that says so (unreported).
+
+    Exit status: 0 everything that could be judged is as it must be, 1 something is not, 2 wrongly called, 3 it could
+    not run, or there are messages and none of them could be judged.
 
     For example:
       stream-triggers verify
@@ -60,36 +73,70 @@ def verify(
       stream-triggers verify --allow-module shop.rules
     """
     config = settings.config
-    now_ms = SystemClock().now_ms()
-    since_ms = None if since is None else instant_ms(since, now_ms, "--since")
-    until_ms = None if until is None else instant_ms(until, now_ms, "--until")
-    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
-        raise typer.BadParameter("expected a time before that of --until", param_hint="--since")
-    with cluster.connected(replace(cluster.onlooker(config), group=config.application)) as log, _told() as progress:
+    since_ms, until_ms = range_ms(since, until, SystemClock().now_ms())
+    connection = replace(cluster.onlooker(config), group=config.application)
+    with _not_judged_on_failure(), cluster.connected(connection) as log:
         functions = AllowedFunctions(config.allow_modules)
-        report = judge.verify(log, config, functions, since_ms=since_ms, until_ms=until_ms, progress=progress)
+        with _told() as progress:
+            report = judge.verify(log, config, functions, since_ms=since_ms, until_ms=until_ms, progress=progress)
     if as_json:
         terminal.json_document(report.document())
     else:
-        _print(report)
+        print_report(report)
+    conclude(report)
+
+
+def conclude(report: judge.Report) -> None:
+    """Say what the numbers do not, and end with the status."""
+    if report.is_doubled:
+        terminal.progress("everything fired once more: do workers of two applications use the same topic_prefix?")
+    if report.is_blind and not report.is_faulty:
+        raise Misconfigured(
+            f"none of {report.unjudged:,} messages could be judged: what would be needed for it is not kept",
+            hint="keep trigger-runs, invocations and dead-letters as long as messages, see retention.ms of the topics;"
+            " messages that come after this release's workers have started can be judged",
+        )
     if report.unjudged:
         terminal.progress(f"{report.unjudged:,} not judged: what would be needed for it is not kept any more")
     if report.is_faulty:
-        raise typer.Exit(1)
+        raise typer.Exit(DIFFERS)
+
+
+@contextmanager
+def _not_judged_on_failure() -> Iterator[None]:
+    """End with that status also where this program errs: Python's own would say that something was found."""
+    try:
+        yield
+    except (StreamTriggersError, click.ClickException):
+        raise
+    except Exception:  # noqa: BLE001 - whatever it is, it is shown, and the status says that nothing is known
+        traceback.print_exc()
+        raise typer.Exit(NOT_JUDGED) from None
+
+
+def range_ms(since: str | None, until: str | None, now_ms: int) -> tuple[int | None, int | None]:
+    """The range that the options mean."""
+    since_ms = None if since is None else instant_ms(since, now_ms, "--since")
+    until_ms = None if until is None else instant_ms(until, now_ms, "--until")
+    if until_ms == 0:
+        raise typer.BadParameter("expected a time after 1970", param_hint="--until")
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        raise typer.BadParameter("expected a time before that of --until", param_hint="--since")
+    return since_ms, until_ms
 
 
 def instant_ms(text: str, now_ms: int, option: str) -> int:
-    """The instant that the value of ``option`` means."""
-    ago = re.fullmatch(r"(\d+)([smhd])", text)
+    """The instant that the value of ``option`` means; the first one of all where it means an earlier one."""
+    ago = re.fullmatch(r"([0-9]{1,18})([smhd])", text)
     if ago is not None:
-        return now_ms - int(ago[1]) * UNIT_MS[ago[2]]
+        return max(0, now_ms - int(ago[1]) * UNIT_MS[ago[2]])
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(
-            f"expected an instant or a duration such as 2h, got {text!r}", param_hint=option
+            f"expected an instant or a duration such as 2h, got {_short(text)!r}", param_hint=option
         ) from None
-    return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(0, int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
 @contextmanager
@@ -124,15 +171,25 @@ class Lines:
             terminal.progress(f"{phase}: {done:,} of {total:,}")
 
 
-def _print(report: judge.Report) -> None:
+def print_report(report: judge.Report) -> None:
+    """Print a report for people: all numbers, and the first findings."""
     terminal.table(["", "count"], [[name, f"{count:,}"] for name, count in report.counts().items()])
     shown = report.findings[:FINDINGS_SHOWN_MAX]
     if shown:
-        rows = [[each.fault, each.trigger_id, each.run_id, _place(each.cause), each.detail] for each in shown]
+        rows = [
+            [each.fault, _short(each.trigger_id), _short(each.run_id), _place(each.cause), _short(each.detail, 200)]
+            for each in shown
+        ]
         terminal.line("")
         terminal.table(["fault", "trigger", "run", "cause", "detail"], rows)
     if (more := sum(report.faults.values()) - len(shown)) > 0:
         terminal.line(f"and {more:,} more")
+
+
+def _short(text: str, length_max: int = SHOWN_MAX) -> str:
+    """``text`` as a terminal can take it: foreign records may name anything, of any length."""
+    shown = text if len(text) <= length_max else f"{text[:length_max]}..."
+    return shown if shown.isprintable() else repr(shown)
 
 
 def _place(position: Position | None) -> str:

@@ -73,6 +73,7 @@ from typing import TypeAlias
 
 from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
+from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.lag import partitions_of
 from stream_triggers.runtime.log import Log, Record, TopicPartition
@@ -138,7 +139,7 @@ def verify(
         until_ms=until_ms,
         now_ms=now_ms,
     )
-    with tempfile.TemporaryDirectory(prefix="stream-triggers-verify-") as directory:
+    with _directory() as directory:
         store = (open_store or _open_store)(Path(directory))
         try:
             return _Verification(cluster, config, topics, functions, scope, Ledger(store), progress, now_ms).run()
@@ -250,6 +251,16 @@ class _Verification:
                 told = done
                 self._progress(phase, done, total)
         self._progress(phase, total, total)
+
+
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="stream-triggers-verify-")
+    except OSError as error:
+        raise Misconfigured(
+            f"no directory for temporary files can be made: {error.strerror or error}",
+            hint="free some space, or name another place: TMPDIR=/var/tmp stream-triggers verify",
+        ) from error
 
 
 def _open_store(path: Path) -> Store:

@@ -74,6 +74,16 @@ class Report:
         """Whether anything is not as it must be."""
         return self.faults.total() > 0
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether there are messages, and none of them could be judged."""
+        return self.unjudged > 0 and self.messages == 0
+
+    @property
+    def is_doubled(self) -> bool:
+        """Whether as much fired once more as had to fire at all, as when two applications share their topics."""
+        return 0 < self.expected <= self.faults["duplicated"]
+
     def counts(self) -> dict[str, int]:
         """Every number of the report by name, the findings by fault."""
         numbers = {each.name: getattr(self, each.name) for each in fields(self) if each.type == "int"}
