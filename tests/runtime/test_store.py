@@ -166,3 +166,27 @@ def test_memory_stays_within_its_bounds(tmp_path: Path) -> None:
     assert in_log < 4_000_000
     assert store.get_many("claims-0", [b"\0" * 16, b"\xff" * 16]) == [b"", None]
     store.close()
+
+
+def out_of_space(path: Path) -> RocksStore:
+    """A store whose next log files find the disk full: these can be written to no more, and are never waited for."""
+    store = RocksStore(path, write_buffer_bytes=1024 * 1024)
+    store.apply(Changes(puts=[("a", b"1", b"one")]))
+    for number in range(100):
+        file = path / f"{number:06}.log"
+        if not file.exists():
+            file.symlink_to("/dev/full")
+    return store
+
+
+def fill(store: RocksStore) -> None:
+    """Write more than one log file takes."""
+    for _ in range(100):
+        store.apply(Changes(puts=[("a", os.urandom(16), os.urandom(100)) for _ in range(1000)]))
+
+
+def test_a_full_disk_is_told_as_such_and_by_nothing_that_comes_of_it(tmp_path: Path) -> None:
+    store = out_of_space(tmp_path)
+    with pytest.raises(Misconfigured, match="there is no space left for the state in"):
+        fill(store)
+    store.close()
