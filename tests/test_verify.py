@@ -8,6 +8,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +373,43 @@ def test_the_first_invocations_that_are_wrong_are_explained() -> None:
         change(entry, depth=9)
     details = Counter(each.detail for each in judge(bundle).findings)
     assert details == {"differs in depth": EXPLAINED_MAX, "its content differs": 5}
+
+
+calls = count(1)
+
+
+def changing(_payload: object) -> dict[str, Any]:
+    return {"n": next(calls)}
+
+
+def call_arguments_bundle(**trigger: Any) -> EngineBundle:
+    """An event that has fired a trigger whose functions may answer differently each time."""
+    bundle = EngineBundle(allow_modules=(__name__,))
+    bundle.define({"id": "ship", "task": "t", "when": {"event": "paid"}, **trigger})
+    bundle.send(paid("e0"))
+    bundle.work_off(bundle.start())
+    return bundle
+
+
+def test_a_function_that_answers_differently_each_time_is_named_as_the_reason() -> None:
+    bundle = call_arguments_bundle(args_from={"event": f"{__name__}:changing"})
+    [finding] = judge(bundle).findings
+    assert (finding.fault, finding.detail) == ("wrong", "a function of its trigger answers differently each time")
+
+
+def test_what_differs_besides_is_named_first() -> None:
+    bundle = call_arguments_bundle(args_from={"event": f"{__name__}:changing"})
+    change(made(bundle, "invocations", Invocation), depth=9)
+    [finding] = judge(bundle).findings
+    assert (finding.fault, finding.detail) == ("wrong", "differs in depth")
+
+
+def test_a_text_of_a_finding_is_kept_in_part() -> None:
+    bundle = fired_bundle()
+    forge_invocation(bundle)
+    change(entries(bundle, "invocations")[-1], run_id="r" * 1_000_000)
+    [finding] = judge(bundle).findings
+    assert finding.run_id == "r" * 1000
 
 
 def test_a_decoder_that_errs_is_found_by_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,11 @@ from stream_triggers.verify.decoding import read
 from stream_triggers.verify.inputs import Inputs
 from stream_triggers.verify.report import Finding, Report
 
+EVALUATIONS = 5
+"""How often a message is evaluated again to see whether a function answers differently each time."""
+
+UNSTEADY = "a function of its trigger answers differently each time"
+
 EXPLAINED_MAX = 20
 """Findings that are explained; each costs two reads from the broker."""
 
@@ -26,11 +31,23 @@ def explain(cluster: Log, inputs: Inputs, report: Report) -> None:
 def _difference(cluster: Log, inputs: Inputs, finding: Finding) -> str:
     assert finding.cause is not None, "an invocation is wrong because of a message"
     assert finding.found is not None, "what differs is there"
-    expected = inputs.invocation_of(_record_at(cluster, finding.cause), finding.trigger_id)
+    record = _record_at(cluster, finding.cause)
+    expected = inputs.invocation_of(record, finding.trigger_id)
+    again = [inputs.invocation_of(record, finding.trigger_id) for _ in range(EVALUATIONS - 1)]
+    if expected is None:
+        return UNSTEADY
+    unsteady = {name for each in again for name in _differing(expected, each)}
     found = read(_record_at(cluster, finding.found), (Invocation,))
-    pairs = [(name, repr(getattr(found, name)), repr(getattr(expected, name))) for name in Invocation.__struct_fields__]
-    names = [name for name, one, other in pairs if one != other]
-    return f"differs in {', '.join(names)}" if names else "a function of its trigger answers differently each time"
+    names = [name for name in _differing(expected, found) if name not in unsteady]
+    return f"differs in {', '.join(names)}" if names else UNSTEADY
+
+
+def _differing(one: Invocation, other: Invocation | None) -> list[str]:
+    """The fields that differ, also where only the type does; all where there is nothing to compare with."""
+    names = Invocation.__struct_fields__
+    if other is None:
+        return list(names)
+    return [name for name in names if repr(getattr(one, name)) != repr(getattr(other, name))]
 
 
 def _record_at(cluster: Log, position: Position) -> Record:

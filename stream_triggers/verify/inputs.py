@@ -85,14 +85,17 @@ class Inputs:
             if group is not None:
                 self._ask(group, message, record, place)
 
-    def invocation_of(self, record: Record, trigger_id: str) -> Invocation:
-        """What a trigger that has matched a message makes of it."""
+    def invocation_of(self, record: Record, trigger_id: str) -> Invocation | None:
+        """What a trigger that has matched a message makes of it now; None where a function of it does not this time."""
         message = read(record, self._kinds[record.topic()])
         place = self._scope.places[TopicPartition(record.topic(), record.partition())]
         group = self._history.stretch(place, record.offset()).listeners[route_of(message)]
         assert group is not None, "somebody has asked for it"
-        [owner] = [match.plan for match in group.match(message)[0] if match.plan.trigger.id == trigger_id]
-        return invoke(owner, message, self._message_bytes_max)
+        owners = [match.plan for match in group.match(message)[0] if match.plan.trigger.id == trigger_id]
+        try:
+            return invoke(owners[0], message, self._message_bytes_max) if owners else None
+        except EvaluationFailed:
+            return None
 
     def _ask(self, group: LeafGroup, message: Message, record: Record, place: int) -> None:
         offset = record.offset()

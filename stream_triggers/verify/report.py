@@ -11,6 +11,9 @@ from stream_triggers.core.message import Position
 FINDINGS_KEPT_MAX = 1000
 """Findings of one fault that are kept; of more, only the number is."""
 
+TEXT_KEPT_MAX = 1000
+"""Characters that are kept of a text in a finding: a foreign record may name millions."""
+
 Fault: TypeAlias = Literal["lost", "duplicated", "unexpected", "wrong", "unrecorded", "unreported"]
 """What can be wrong; the package says what each means."""
 
@@ -59,7 +62,8 @@ class Report:
         """Count a finding, and keep it if it is one of the first of its kind."""
         self.faults[finding.fault] += 1
         if self.faults[finding.fault] <= FINDINGS_KEPT_MAX:
-            self.findings.append(finding)
+            kept = {name: getattr(finding, name)[:TEXT_KEPT_MAX] for name in ("run_id", "trigger_id", "detail")}
+            self.findings.append(finding._replace(**kept))
 
     def add_unnamed(self, fault: Fault, count: int) -> None:
         """Count findings of which nothing more is known."""
