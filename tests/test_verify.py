@@ -6,7 +6,7 @@ import json
 import tempfile
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from stream_triggers.cli import app
 from stream_triggers.cli import cluster as cli_cluster
-from stream_triggers.cli.verify import Lines, conclude, instant_ms, print_report
+from stream_triggers.cli.verify import Lines, Waiting, conclude, instant_ms, print_report
 from stream_triggers.client import Client
 from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
@@ -31,7 +31,7 @@ from stream_triggers.core.record import DeadLetter, Definition
 from stream_triggers.core.route import plan
 from stream_triggers.core.trigger import parse_trigger
 from stream_triggers.errors import Misconfigured
-from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.runtime.clock import ManualClock, SystemClock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSender, KafkaSettings
@@ -1398,3 +1398,30 @@ def test_what_foreign_records_name_is_printed_short_and_plain(capsys: pytest.Cap
     assert len(shown) < 1000
     assert "r" * 64 + "..." in shown
     assert r"\x1b[2J\n" in shown
+
+
+def test_what_is_waited_for_is_told_after_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = ManualClock()
+    waiting = Waiting(clock)
+    for partitions in ([TopicPartition("events", 1)],) * 2 + ([TopicPartition("events", 0)],) * 6:
+        waiting(partitions)
+        clock.advance(2_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "waiting for events/0: a transaction is open there, or the brokers are away"
+    ]
+
+
+def test_a_transaction_that_is_open_is_named_while_it_is_waited_for() -> None:
+    bundle = fired_bundle()
+    producer = bundle.log("other").producer()
+    producer.open()
+    producer.begin()
+    producer.produce("dead-letters", [Outgoing(key=b"k", value=b"rubbish")])
+    told: list[TopicPartition] = []
+
+    def end(partitions: Sequence[TopicPartition]) -> None:
+        told.extend(partitions)
+        producer.abort()
+
+    assert judge(bundle, waits_for=end).findings == []
+    assert set(told) == {TopicPartition("dead-letters", 0)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,11 +21,15 @@ from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.core.message import Position
 from stream_triggers.errors import Misconfigured, StreamTriggersError
-from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.log import TopicPartition
 
 PROGRESS_EVERY = 250_000
 """Records between two lines that tell how far it is."""
+
+WAITING_S = 5.0
+"""How long nothing comes before it is told what is waited for."""
 
 FINDINGS_SHOWN_MAX = 20
 """Findings that are printed for people; --json prints all that are kept."""
@@ -78,7 +82,15 @@ def verify(
     with _not_judged_on_failure(), cluster.connected(connection) as log:
         functions = AllowedFunctions(config.allow_modules)
         with _told() as progress:
-            report = judge.verify(log, config, functions, since_ms=since_ms, until_ms=until_ms, progress=progress)
+            report = judge.verify(
+                log,
+                config,
+                functions,
+                since_ms=since_ms,
+                until_ms=until_ms,
+                progress=progress,
+                waits_for=Waiting(SystemClock()),
+            )
     if as_json:
         terminal.json_document(report.document())
     else:
@@ -155,6 +167,24 @@ def _told() -> Iterator[judge.Progress]:
             bars.update(tasks[phase], completed=done)
 
         yield tell
+
+
+class Waiting:
+    """Tells what is waited for, once it has been the same for a while, and again after each such while."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._partitions: Sequence[TopicPartition] = ()
+        self._since_s = 0.0
+
+    def __call__(self, partitions: Sequence[TopicPartition]) -> None:
+        now_s = self._clock.monotonic_s()
+        if partitions != self._partitions:
+            self._partitions, self._since_s = partitions, now_s
+        elif partitions and now_s - self._since_s >= WAITING_S:
+            self._since_s = now_s
+            names = ", ".join(f"{topic}/{partition}" for topic, partition in partitions)
+            terminal.progress(f"waiting for {names}: a transaction is open there, or the brokers are away")
 
 
 class Lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import Log, Record, TopicPartition, partition_of
@@ -11,11 +11,16 @@ BATCH_MAX = 2000
 
 
 def read_between(
-    cluster: Log, next_offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    cluster: Log,
+    next_offsets: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+    *,
+    waits_for: Callable[[Sequence[TopicPartition]], None] = lambda _partitions: None,
 ) -> Iterator[Sequence[Record]]:
     """Batches of the committed records from ``next_offsets`` up to, not including, ``ends``.
 
     Waits for transactions that are open below ``ends``; in order within each partition, not among them.
+    ``waits_for`` is told what has not been read to its end each time that nothing has come.
     Raises ``Misconfigured`` where a partition does not reach so far.
     """
     wanted = {partition: offset for partition, offset in next_offsets.items() if offset < ends[partition]}
@@ -34,6 +39,8 @@ def read_between(
             positions = reader.positions()
             if any(offset > ends[partition] for partition, offset in positions.items()):
                 records = [record for record in records if record.offset() < ends[partition_of(record)]]
+            if not records:
+                waits_for([partition for partition, offset in positions.items() if offset < ends[partition]])
             yield records
     finally:
         reader.close()

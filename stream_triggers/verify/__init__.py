@@ -120,12 +120,14 @@ def verify(
     clock: Clock | None = None,
     open_store: Callable[[Path], Store] | None = None,
     progress: Progress = lambda _phase, _done, _total: None,
+    waits_for: Callable[[Sequence[TopicPartition]], None] = lambda _partitions: None,
 ) -> Report:
     """Judge what ``config.application`` has committed so far; may run beside live workers.
 
     ``cluster`` is a connection in the name of the application's group, which it does not join. Judged are messages
     whose record has a time from ``since_ms`` on and before ``until_ms``, and what was fired because of them.
-    ``functions`` and ``config`` must be those of the workers.
+    ``functions`` and ``config`` must be those of the workers. ``waits_for`` is told each time that nothing comes of
+    partitions that are not read to their ends, some times a second.
 
     Raises ``Misconfigured`` when a topic is missing, or when workers have used a function that is not allowed here.
     """
@@ -142,7 +144,9 @@ def verify(
     with _directory() as directory:
         store = (open_store or _open_store)(Path(directory))
         try:
-            return _Verification(cluster, config, topics, functions, scope, Ledger(store), progress, now_ms).run()
+            return _Verification(
+                cluster, config, topics, functions, scope, Ledger(store), progress, waits_for, now_ms
+            ).run()
         finally:
             store.close()
 
@@ -157,6 +161,7 @@ class _Verification:
         scope: Scope,
         ledger: Ledger,
         progress: Progress,
+        waits_for: Callable[[Sequence[TopicPartition]], None],
         now_ms: int,
     ) -> None:
         self._cluster = cluster
@@ -164,6 +169,7 @@ class _Verification:
         self._scope = scope
         self._ledger = ledger
         self._progress = progress
+        self._waits_for = waits_for
         self._now_ms = now_ms
         self._report = Report()
         self._history = History(cluster, topics.trigger_definitions, functions)
@@ -210,7 +216,7 @@ class _Verification:
     ) -> None:
         done, total = 0, sum(max(0, ends[each] - start) for each, start in starts.items())
         self._progress(phase, 0, total)
-        for batch in read_between(self._cluster, starts, ends):
+        for batch in read_between(self._cluster, starts, ends, waits_for=self._waits_for):
             take(batch)
             done += len(batch)
             self._progress(phase, done, total)
