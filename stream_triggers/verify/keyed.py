@@ -176,7 +176,8 @@ class Keyed:
             run, kind, digest, side, _ = _KEY.unpack(key)
             trigger_id, _, version = value[_FOUND.size :].decode().partition("\0")
             row = _Row(run, kind, digest, side, trigger_id, version, _FOUND.unpack_from(value))
-            if side != FOUND or (trigger_id, version) in self._versions:
+            # A decision that a version cannot be used names one that has never been compiled.
+            if side != FOUND or kind == DECISION or (trigger_id, version) in self._versions:
                 yield row
 
     def _judge(self, run: bytes, kind: Kind, rows: Iterator[_Row]) -> None:
