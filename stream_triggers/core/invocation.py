@@ -20,6 +20,24 @@ from stream_triggers.core.message import JsonValue, Kind, Participant
 RUN_ID_BYTES = 16
 """Size of a run id before hexadecimal: at 10^12 runs the chance of any two meeting is below 10^-14."""
 
+FlowReason: TypeAlias = Literal[
+    "too_deep",
+    "over_budget",
+    "rate_limited",
+    "debounced",
+    "cooling_down",
+    "expired",
+    "tripped",
+    "overlapping",
+    "paused",
+    "queue_full",
+    "empty_list",
+]
+"""Why flow control refused a match.
+
+``queue_full`` is for every gate that holds matches and was given more than it may hold; ``expired`` waited too long.
+"""
+
 Reason: TypeAlias = Literal[
     "duplicate",
     "filter_failed",
@@ -36,17 +54,7 @@ Reason: TypeAlias = Literal[
     "hot_key",
     "leaf_gone",
     "skipped",
-    "too_deep",
-    "over_budget",
-    "rate_limited",
-    "debounced",
-    "cooling_down",
-    "expired",
-    "tripped",
-    "overlapping",
-    "paused",
-    "queue_full",
-    "empty_list",
+    FlowReason,
 ]
 """Why a match did not fire: a closed set, each also a metric label.
 

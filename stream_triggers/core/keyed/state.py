@@ -106,7 +106,7 @@ class Match(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """One run to be made; ``arguments`` are JSON. The instants are those before and after which not to start it."""
+    """One run to be made; ``arguments`` are JSON, ``expires_ms`` the instant after which not to start it."""
 
     run_id: bytes
     task: str
@@ -117,7 +117,6 @@ class Firing(NamedTuple):
     traceparent: str | None
     root: str | None
     depth: int
-    deliver_after_ms: int | None = None
     expires_ms: int | None = None
 
 

@@ -13,7 +13,7 @@ What can be set is in ``core.flow``. ``gate`` says what a gate is, and ``limit``
 
 from stream_triggers.core.keyed.gates.chain import GATE_TYPES, Chain, Flowed, News, compile_flow, held_in
 from stream_triggers.core.keyed.gates.fan_out import Element, FanOut, compile_fan_out
-from stream_triggers.core.keyed.gates.gate import FlowReason, Gate, Memory, Passage, Refused
+from stream_triggers.core.keyed.gates.gate import Gate, Memory, Passage, Refused
 from stream_triggers.core.keyed.gates.overlap import InvocationIds
 from stream_triggers.core.keyed.gates.pause import Pause, PauseMode
 
@@ -22,7 +22,6 @@ __all__ = [
     "Chain",
     "Element",
     "FanOut",
-    "FlowReason",
     "Flowed",
     "Gate",
     "InvocationIds",

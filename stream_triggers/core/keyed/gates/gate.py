@@ -17,33 +17,16 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from stream_triggers.core.flow.settings import HELD_MAX, Collect
+from stream_triggers.core.invocation import FlowReason
 from stream_triggers.core.keyed.state import Match
 
 OCCURRENCES_HELD_MAX = 10_000
 """With so many occurrences, the matches that a gate holds for one key are as many as it may hold."""
-
-FlowReason: TypeAlias = Literal[
-    "too_deep",
-    "over_budget",
-    "rate_limited",
-    "debounced",
-    "cooling_down",
-    "expired",
-    "tripped",
-    "overlapping",
-    "paused",
-    "queue_full",
-    "empty_list",
-]
-"""Why flow control refused a match: a closed set, part of the reasons of decisions.
-
-``queue_full`` is for every gate that holds matches and was given more than it may hold; ``expired`` waited too long.
-"""
 
 
 class Refused(NamedTuple):

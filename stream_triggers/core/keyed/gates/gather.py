@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stream_triggers.core.duration import duration_text
-from stream_triggers.core.flow.settings import Batch, Cooldown, Debounce
+from stream_triggers.core.flow.settings import Batch, Collect, Cooldown, Debounce
 from stream_triggers.core.keyed.gates.gate import Memory, Passage, gathered, is_full, merged, refused
 from stream_triggers.core.keyed.state import Match
 
@@ -55,16 +55,13 @@ class DebounceGate:
     memory_type: ClassVar[type[Gathering]] = Gathering
 
     def on_time(self, memory: Gathering, now_ms: int) -> Passage[Gathering]:
-        if now_ms < self.wake_ms(memory):
-            return Passage(memory)
-        return Passage(None, (merged(memory.held),))
+        return _once_due(memory, self.wake_ms(memory), now_ms)
 
     def on_match(self, memory: Gathering | None, match: Match, now_ms: int) -> Passage[Gathering]:
         memory = memory or Gathering(now_ms, now_ms, ())
         collect = self.setting.collect
         held, left = gathered(memory.held, match, collect)
-        detail = "a later match came" if collect.which == "latest" else f"it is beyond the first {len(held)}"
-        refusals = refused("debounced", detail, left)
+        refusals = refused("debounced", _why_left(collect, held), left)
         if collect.which == "all" and is_full(held):
             return Passage(None, (merged(held),), refusals)
         return Passage(Gathering(memory.first_ms, max(memory.latest_ms, now_ms), held), (), refusals)
@@ -85,9 +82,7 @@ class BatchGate:
     memory_type: ClassVar[type[Gathering]] = Gathering
 
     def on_time(self, memory: Gathering, now_ms: int) -> Passage[Gathering]:
-        if now_ms < self.wake_ms(memory):
-            return Passage(memory)
-        return Passage(None, (merged(memory.held),))
+        return _once_due(memory, self.wake_ms(memory), now_ms)
 
     def on_match(self, memory: Gathering | None, match: Match, now_ms: int) -> Passage[Gathering]:
         first_ms, held = (memory.first_ms, (*memory.held, match)) if memory else (now_ms, (match,))
@@ -135,8 +130,17 @@ class CooldownGate:
             return Passage(memory, (), refused("cooling_down", detail, (match,)))
         collect = self.setting.collect
         held, left = gathered(memory.held, match, collect)
-        detail = "a later match came" if collect.which == "latest" else f"it is beyond the first {len(held)}"
-        return Passage(Cooling(memory.since_ms, held), (), refused("cooling_down", detail, left))
+        return Passage(Cooling(memory.since_ms, held), (), refused("cooling_down", _why_left(collect, held), left))
 
     def wake_ms(self, memory: Cooling) -> int:
         return memory.since_ms + self.setting.for_ms
+
+
+def _once_due(memory: Gathering, wake_ms: int, now_ms: int) -> Passage[Gathering]:
+    """Let go what has gathered, as one match, when it is time."""
+    return Passage(memory) if now_ms < wake_ms else Passage(None, (merged(memory.held),))
+
+
+def _why_left(collect: Collect, held: tuple[Match, ...]) -> str:
+    """Why a match takes no part in the run that the ``held`` ones will be."""
+    return "a later match came" if collect.which == "latest" else f"it is beyond the first {len(held)}"
