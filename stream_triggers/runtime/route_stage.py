@@ -24,7 +24,6 @@ from typing import NamedTuple, TypeAlias
 from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import Kind, Message, Position
-from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
 from stream_triggers.core.step import depth_after, key_and_arguments
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
@@ -43,10 +42,11 @@ from stream_triggers.runtime.codec.hot import (
     result_prefixes,
     status_prefixes,
 )
+from stream_triggers.runtime.dead_letters import dead_letter
 from stream_triggers.runtime.keyed.facts import Defined, FactWriter
 from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
 from stream_triggers.runtime.outputs import Outputs
-from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX, Topics
+from stream_triggers.runtime.topics import Topics
 from stream_triggers.telemetry import Counters, Stage, log
 
 logger = logging.getLogger(__name__)
@@ -254,19 +254,7 @@ class RouteStage:
             log(logger, "message rejected", **where)
         else:
             log(logger, "evaluation failed", trigger=trigger_id, stage=stage, **where)
-        letter = DeadLetter(
-            topic=record.topic(),
-            partition=record.partition(),
-            offset=record.offset(),
-            timestamp_ms=record.timestamp()[1],
-            key=_kept(record.key()),
-            value=_kept(record.value()),
-            stage=stage,
-            error=error,
-            headers=tuple(Header(name, value) for name, value in record.headers() or ()),
-            trigger_id=trigger_id,
-        )
-        outputs.dead_letters.append(Outgoing(value=encode(letter), key=record.key()))
+        outputs.dead_letters.append(dead_letter(record, stage, error, trigger_id))
 
     def _source(self, topic: str, partition: int) -> _Source:
         source = self._sources.get((topic, partition))
@@ -275,11 +263,6 @@ class RouteStage:
             source = _Source(owned, claim_prefix(owned), partition % self._runs_partitions, {})
             self._sources[owned] = source
         return source
-
-
-def _kept(content: bytes | None) -> bytes | None:
-    """``content`` as it was, up to what a topic of ours may hold: brokers let more in where it is compressed."""
-    return content[:MESSAGE_BYTES_MAX] if content is not None else None
 
 
 def _is_worth_a_line(count: int) -> bool:

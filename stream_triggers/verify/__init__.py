@@ -131,7 +131,7 @@ def verify(
 
     Raises ``Misconfigured`` when a topic is missing, or when workers have used a function that is not allowed here.
     """
-    topics = Topics(config.application, config.topic_prefix)
+    topics = Topics.of(config)
     now_ms = (clock or SystemClock()).now_ms()
     scope = Scope(
         cluster,

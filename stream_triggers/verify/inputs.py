@@ -21,7 +21,7 @@ from stream_triggers.core.route import LeafGroup, Plan, route_of
 from stream_triggers.core.step import invoke
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.codec import event_prefixes, parse_prefix, result_prefixes, status_prefixes
-from stream_triggers.runtime.log import Record, TopicPartition
+from stream_triggers.runtime.log import Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.decoding import digest, read
 from stream_triggers.verify.history import History, Listeners, Stretch
@@ -88,7 +88,7 @@ class Inputs:
     def invocation_of(self, record: Record, trigger_id: str) -> Invocation | None:
         """What a trigger that has matched a message makes of it now; None where a function of it does not this time."""
         message = read(record, self._kinds[record.topic()])
-        place = self._scope.places[TopicPartition(record.topic(), record.partition())]
+        place = self._scope.places[partition_of(record)]
         group = self._history.stretch(place, record.offset()).listeners[route_of(message)]
         assert group is not None, "somebody has asked for it"
         owners = [match.plan for match in group.match(message)[0] if match.plan.trigger.id == trigger_id]
