@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from stream_triggers.broker import Broker
+from stream_triggers.runtime.lag import partitions_of
+from tests.faults.crew import until
 from tests.faults.scene import Scene
 
 pytestmark = pytest.mark.kafka
@@ -45,6 +47,8 @@ def test_every_run_that_foreign_events_ask_for_is_there_once_though_a_worker_was
     scene = make_scene(kafka_broker.bootstrap_servers, triggers=TRIGGERS)
     topics = scene.judge.topics
     lives = [scene.crew.start(slot) for slot in ("0", "1")]
+    shares = f"partitions ready count={len(partitions_of(scene.judge.log, topics.consumed)) // len(lives)} "
+    until(lambda: all(shares in life.log_tail() for life in lives), "each worker has half of the partitions")
     run("send", kafka_broker.bootstrap_servers, topics.events, "--count", str(ORDERS // 2))
     for life in lives:
         life.until("applied")
