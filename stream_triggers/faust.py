@@ -8,7 +8,8 @@ Rules:
    agent's application gets a consumer that does not; it holds for all topics of the application.
 3. An event emitted from an agent has an id derived from the message that the agent is working on, so doing the work
    again emits the same event, and triggers fire once for it.
-4. A record that is no invocation goes to the dead letters and the agent goes on.
+4. An agent for one task does not get what has expired: the status ``expired`` is reported instead.
+5. A record that is no invocation goes to the dead letters and the agent goes on.
 
 Faust's ``processing_guarantee="exactly_once"`` is refused: it writes an agent's output outside of the transaction that
 commits the agent's input.
@@ -30,6 +31,7 @@ from stream_triggers.core import message as core
 from stream_triggers.core.fields import NULL, require_64_bits, require_finite, require_short
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import DeadLetter, Header
+from stream_triggers.core.report import EXPIRED, status_of
 from stream_triggers.errors import InvalidMessage, Misconfigured
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.codec import decode, encode
@@ -70,6 +72,7 @@ class Invocation(faust.Record, serializer="stream-triggers-invocation", include_
     traceparent: str | None = None
     root: str | None = None
     depth: int = 0
+    expires_ms: int | None = None
 
 
 class Event(faust.Record, serializer="stream-triggers-event", include_metadata=False):
@@ -100,6 +103,8 @@ class TaskStatus(faust.Record, serializer="stream-triggers-task-status", include
     traceparent: str | None = None
     root: str | None = None
     depth: int = 0
+    trigger_id: str | None = None
+    trigger_key: str | None = None
 
 
 class TaskResult(faust.Record, serializer="stream-triggers-task-result", include_metadata=False):
@@ -171,7 +176,7 @@ def invocations_agent(
 
     def decorate(function: Callable[[Any], Any]) -> Any:
         def agent(stream: Any) -> Any:
-            stream.add_processor(partial(_invocation, app, topics, stream))
+            stream.add_processor(partial(_invocation, app, topics, stream, task))
             return function(stream.filter(lambda each: task is None or each.task == task))
 
         agent.__name__, agent.__module__, agent.__doc__ = function.__name__, function.__module__, function.__doc__
@@ -251,16 +256,25 @@ def _raw_topic(app: AppT, name: str) -> TopicT:
     return app.topic(name, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
 
 
-async def _invocation(app: AppT, topics: Topics, stream: StreamT[Any], value: bytes | None) -> Invocation:
+async def _invocation(
+    app: AppT, topics: Topics, stream: StreamT[Any], task: str | None, value: bytes | None
+) -> Invocation:
     """The invocation in a record that was just read; one that is none goes to the dead letters."""
     try:
-        return Invocation(**msgspec.structs.asdict(decode(value, (core_invocation.Invocation,))))
+        invocation = decode(value, (core_invocation.Invocation,))
     except InvalidMessage as error:
         letters = _raw_topic(app, topics.dead_letters)
         assert stream.current_event is not None, "the record that is being read"
         message = stream.current_event.message
         await (await letters.send(key=message.key, value=encode(_dead_letter(message, error))))
         raise Skip from error
+    now_ms = SystemClock().now_ms()
+    if invocation.task == task and invocation.is_expired(now_ms):
+        statuses = _raw_topic(app, topics.task_status)
+        report = status_of(invocation, EXPIRED, now_ms)
+        await (await statuses.send(key=invocation.id.encode(), value=encode(report)))
+        raise Skip
+    return Invocation(**msgspec.structs.asdict(invocation))
 
 
 def _dead_letter(message: Any, error: InvalidMessage) -> DeadLetter:

@@ -291,6 +291,33 @@ def test_a_second_attempt_may_succeed(bed):
     assert [type(r.outcome) for r in bed.results()] == [Failure, Success]
 
 
+def test_what_has_expired_when_it_is_its_turn_is_not_run_and_has_that_status(bed):
+    calls = []
+    bed.send(
+        invocation(1, expires_ms=NOW_MS), invocation(2, expires_ms=NOW_MS + 1), invocation(3, expires_ms=NOW_MS + 1)
+    )
+
+    def bill(order):
+        calls.append(order)
+        bed.clock.advance(1)
+
+    bed.drain(bed.worker(app_of(bill)))
+    assert calls == [2]
+    statuses = [(s.invocation_id, s.status, s.previous) for s in bed.statuses()]
+    assert sorted(statuses, key=lambda each: each[0]) == [
+        ("inv-1", "expired", None),
+        ("inv-2", "running", None),
+        ("inv-2", "success", "running"),
+        ("inv-3", "expired", None),
+    ]
+    assert (bed.reported(), bed.committed()) == (["inv-2"], 3)
+
+
+def test_statuses_name_the_trigger_and_the_key_of_the_invocation(bed):
+    outcome_of(bed, lambda order: None, key="order-1")
+    assert {(s.trigger_id, s.trigger_key) for s in bed.statuses()} == {("bill-order", "order-1")}
+
+
 def test_a_status_says_when_it_came_about(bed):
     outcome_of(bed, lambda order: bed.clock.advance(1500))
     assert [s.time_ms - NOW_MS for s in bed.statuses()] == [0, 1500]
@@ -630,6 +657,12 @@ def test_an_iterator_gives_every_invocation_and_commits_what_was_dealt_with(bed)
             stop.set()
     assert seen == ["inv-1", "inv-2"]
     assert bed.committed() == 2
+
+
+def test_an_iterator_gives_what_has_expired_and_whoever_runs_it_can_tell(bed):
+    bed.send(invocation(1, expires_ms=NOW_MS), invocation(2, expires_ms=NOW_MS + 1), invocation(3))
+    given = iterate(bed.log(), bed.clock, CONFIG, stopping_after(bed, 9))
+    assert [each.is_expired(bed.clock.now_ms()) for each in given] == [True, False, False]
 
 
 def test_the_invocation_an_iterator_was_left_at_comes_again(bed):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stream_triggers.client.definitions import validated
 from stream_triggers.config import Config
@@ -56,8 +57,9 @@ INVOCATION = Invocation(
     ("model", "value"),
     [
         ("Invocation", INVOCATION),
+        ("Invocation", replace(INVOCATION, expires_ms=7)),
         ("Event", Event("order.paid", "e1", 5, None, {"a": [1, None]}, "shop", "t", "r", 2)),
-        ("TaskStatus", TaskStatus("bill", "failed", "s1", "inv-1", 5, "running", 2, {"order": 7}, "t", "r", 1)),
+        ("TaskStatus", TaskStatus("bill", "failed", "s1", "inv-1", 5, "running", 2, {}, "t", "r", 1, "bill-it", "k")),
         ("TaskResult", TaskResult("bill", Success([1, 2]), "r1", "inv-1", 5, 1, {"order": 7}, root="r")),
         ("TaskResult", TaskResult("bill", Failure("E", ("B",), "no", final=False), "r1", "inv-1", 5)),
     ],
@@ -183,12 +185,9 @@ class Shop:
 def test_on_kafka_a_faust_application_emits_events_and_runs_invocations(kafka_config, tmp_path):
     shop = Shop(kafka_config, tmp_path)
     shop.place(("7", 120), ("8", 30), ("7", 120))
-    aborted = Invocation(
-        **{name: getattr(INVOCATION, name) for name in INVOCATION.__struct_fields__} | {"id": "aborted"}
-    )
-    shop.invoke(encode(aborted), commit=False)
-    other = Invocation(**{name: getattr(INVOCATION, name) for name in INVOCATION.__struct_fields__} | {"task": "other"})
-    shop.invoke(b"junk", encode(other), encode(INVOCATION))
+    shop.invoke(encode(replace(INVOCATION, id="aborted")), commit=False)
+    late = [replace(INVOCATION, id="late", key="k", expires_ms=6), replace(INVOCATION, task="other", expires_ms=6)]
+    shop.invoke(b"junk", *map(encode, late), encode(INVOCATION))
     for times in (1, 2):
         with shop.running():
             shop.wait(lambda times=times: len(shop.events("order.placed")) == 3 * times)
@@ -199,6 +198,8 @@ def test_on_kafka_a_faust_application_emits_events_and_runs_invocations(kafka_co
     first, again = shop.events("order.shipped")
     assert first == again
     assert (first.root, first.depth, first.traceparent, first.key) == ("e7", 1, "00-aa-bb-01", "7")
+    told = {(each.invocation_id, each.status, each.trigger_key) for each in shop.read("task-status", TaskStatus)}
+    assert told == {("late", "expired", "k")}
     letters = shop.read("dead-letters", DeadLetter)
     assert {(letter.value, letter.partition, letter.stage) for letter in letters} == {(b"junk", 0, "decode")}
     assert "for aborted" not in (tmp_path / "output").read_text()

@@ -24,7 +24,7 @@ ROWS = {
     for name, example in re.findall(r"^\| (.+?) \|.* \| `(\{.*\})` \|$", body, re.MULTILINE)
 }
 
-WITHOUT_A_ROW = {"id", "description", "task", "when", "args", "args_from", "overlap", "expires"}
+WITHOUT_A_ROW = {"id", "description", "task", "when", "args", "args_from", "overlap"}
 """Fields that other parts of the README tell of, or that need what a task worker says about its runs."""
 
 Step = Callable[[TriggerTester], object]
@@ -217,6 +217,11 @@ FIELD_SCENES = {
     "delay": Scene([A, wait("1h")], ["00:15:00 event-1"]),
     "cooldown": Scene([A, A, wait("1h"), A], ["00:00:00 event-1"]),
     "throttle": Scene([A, A, A, wait("2m")], ["00:00:00 event-1", "00:01:00 event-2", "00:02:00 event-3"]),
+    "expires": Scene(
+        [A, A, wait("1h"), A, event("a", at="2026-01-01T00:49Z"), event("a", at="2026-01-01T00:51Z")],
+        ["00:00:00 event-1", "01:00:00 event-3"],
+        {"throttle": {"max": 1, "per": "30m"}},
+    ),
     "circuit_breaker": Scene(
         [A, A, A, wait("2m"), A, wait("1h"), A], ["00:00:00 event-1", "00:00:00 event-2", "01:02:00 event-5"]
     ),

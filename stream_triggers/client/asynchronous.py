@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from stream_triggers.client.definitions import Change, StoredTrigger, TriggerSpec
-from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields, Unusable
+from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields, StatusFields, Unusable
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.message import Event, JsonValue
@@ -53,7 +53,7 @@ class AsyncClient:
         return self._client.emit_events(events)
 
     def report_task_status(
-        self, task: str, invocation_id: str, status: str, previous: str | None = None, **fields: Unpack[ReportFields]
+        self, task: str, invocation_id: str, status: str, previous: str | None = None, **fields: Unpack[StatusFields]
     ) -> str:
         """Report that an invocation came to ``status``; does not wait."""
         return self._client.report_task_status(task, invocation_id, status, previous, **fields)

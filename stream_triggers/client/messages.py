@@ -90,6 +90,16 @@ class ReportFields(TypedDict, total=False):
     depth: int
 
 
+class StatusFields(ReportFields, total=False):
+    """What may be said about a status: besides, the ``trigger_id`` and the ``key`` of the invocation.
+
+    By them a trigger that follows its runs learns of it.
+    """
+
+    trigger_id: str | None
+    trigger_key: str | None
+
+
 class Sender(Protocol):
     """Writes records outside of transactions, as ``KafkaSender`` does."""
 
@@ -206,7 +216,7 @@ class Client:
         return sent
 
     def report_task_status(
-        self, task: str, invocation_id: str, status: str, previous: str | None = None, **fields: Unpack[ReportFields]
+        self, task: str, invocation_id: str, status: str, previous: str | None = None, **fields: Unpack[StatusFields]
     ) -> str:
         """Report that an invocation came to ``status``, which is written in lower case; returns the report's id."""
         status = status.lower()

@@ -7,7 +7,8 @@ Rules:
    are not the function's: they go through, and nothing is reported.
 3. A value that cannot be reported (no JSON, such as NaN, or too large) is a failure and final: another attempt would
    do the work twice and end the same.
-4. Reports carry on the causal chain of their invocation.
+4. Reports carry on the causal chain of their invocation. Statuses say which trigger and key it is of.
+5. An invocation that has expired when it is its turn is not started: it comes to ``expired`` and has no outcome.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from stream_triggers.consumer.app import Task
 from stream_triggers.consumer.intake import Output
 from stream_triggers.core.fields import NULL, require_finite
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.message import Failure, Success, TaskResult, TaskStatus
-from stream_triggers.core.report import failure_of, result_id, status_id
+from stream_triggers.core.message import Failure, Success, TaskResult
+from stream_triggers.core.report import EXPIRED, failure_of, result_id, status_of
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
@@ -58,6 +59,10 @@ class TaskRunner:
             if previous != "retry":
                 return
 
+    def pass_over(self, invocation: Invocation) -> Output:
+        """What to tell of an invocation that is not started because it has expired."""
+        return self._status(invocation, 1, EXPIRED, None)
+
     def close(self) -> None:
         """End the event loop, with what functions left running on it."""
         self._runner.close()
@@ -84,19 +89,7 @@ class TaskRunner:
         return value
 
     def _status(self, invocation: Invocation, attempt: int, status: str, previous: str | None) -> Output:
-        report = TaskStatus(
-            task=invocation.task,
-            status=status,
-            id=status_id(invocation.id, attempt, status),
-            invocation_id=invocation.id,
-            time_ms=self._clock.now_ms(),
-            previous=previous,
-            attempt=attempt,
-            arguments=invocation.arguments,
-            traceparent=invocation.traceparent,
-            root=invocation.root or invocation.id,
-            depth=invocation.depth,
-        )
+        report = status_of(invocation, status, self._clock.now_ms(), attempt=attempt, previous=previous)
         return self._topics.task_status, Outgoing(value=encode(report), key=invocation.id.encode())
 
 

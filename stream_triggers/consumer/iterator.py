@@ -3,7 +3,8 @@
 Rules:
 1. At least once: an invocation counts as dealt with when the next one is asked for. What was taken last when the
    iterator is left, and what a crash leaves uncommitted, comes again.
-2. Positions are committed when nothing waits to be read, or after ``commit_interval_ms``; nothing is reported.
+2. Positions are committed when nothing waits to be read, or after ``commit_interval_ms``; nothing is reported. So what
+   has expired comes as well, for whoever only looks on; a program that runs it asks ``Invocation.is_expired`` first.
 3. An invocation whose bytes cannot be read goes to the dead letters.
 """
 

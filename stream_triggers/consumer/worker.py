@@ -4,7 +4,8 @@ Rules:
 1. A function runs at least once: after a crash between its end and the commit it runs again. ``Invocation.id`` is the
    same both times; a function whose effects must happen once keeps that id with them.
 2. Reports are exactly-once: statuses, result and the position behind the invocation are one transaction.
-3. An invocation of an unknown task stops the worker in front of it, unless ``unknown`` is ``skip``.
+3. An invocation that has expired when it is its turn is not run; its status ``expired`` is reported instead.
+4. An invocation of an unknown task stops the worker in front of it, unless ``unknown`` is ``skip``.
 
 Limits. What is done is committed when nothing waits to be read, after ``commit_interval_ms``, or when it is much; and
 before a function that took longer than that last time, or has not run yet, so that the reports of quick functions do
@@ -78,6 +79,8 @@ class TaskWorker:
         task = self._tasks.get(taken.invocation.task)
         if task is None:
             self._pass_by(taken)
+        elif taken.invocation.is_expired(self._clock.now_ms()):
+            self._intake.done(taken.record, [self._runner.pass_over(taken.invocation)])
         else:
             self._work(task, taken)
         return True

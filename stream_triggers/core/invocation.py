@@ -71,7 +71,7 @@ for it, ``skipped`` that instants were not caught up on. From ``too_deep`` on th
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """The instruction to run a task."""
+    """The instruction to run a task; not to be started any more from ``expires_ms`` on."""
 
     task: str
     trigger_id: str
@@ -85,6 +85,11 @@ class Invocation(msgspec.Struct, frozen=True):
     traceparent: str | None = None
     root: str | None = None
     depth: int = 0
+    expires_ms: int | None = None
+
+    def is_expired(self, now_ms: int) -> bool:
+        """Whether it is too late to start the task."""
+        return self.expires_ms is not None and now_ms >= self.expires_ms
 
 
 class TriggerRun(msgspec.Struct, frozen=True):

@@ -17,6 +17,9 @@ TEXT_BYTES_MAX = 64 * 1024
 """Longest id, key, or other text beside the JSON parts of a message, in UTF-8. A run repeats some several times,
 and must fit where its message did."""
 
+TIME_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999, the end of what ``datetime`` and its like can show."""
+
 Kind: TypeAlias = Literal["event", "status", "result", "exception", "schedule"]
 """The kinds of leaf a message (or, for ``schedule``, a nominal instant) can satisfy."""
 
@@ -39,7 +42,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class TaskStatus(msgspec.Struct, frozen=True):
-    """A task invocation changed its status."""
+    """A task invocation changed its status; ``trigger_id`` and ``trigger_key`` are the invocation's, if known."""
 
     task: str
     status: str
@@ -52,6 +55,8 @@ class TaskStatus(msgspec.Struct, frozen=True):
     traceparent: str | None = None
     root: str | None = None
     depth: int = 0
+    trigger_id: str | None = None
+    trigger_key: str | None = None
 
 
 class Success(msgspec.Struct, frozen=True):

@@ -3,15 +3,18 @@
 Rules:
 1. A status is identified by invocation, attempt and status; an outcome by invocation, attempt and whether it succeeded.
    A report that is sent again is therefore the same message.
-2. A failure's text is always there and always encodable, whatever the exception does.
+2. A trigger follows the runs it has made by their statuses: the word says whether a run goes on, or how it ended.
+3. A failure's text is always there and always encodable, whatever the exception does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
-from stream_triggers.core.message import Failure
+from stream_triggers.core.invocation import Invocation
+from stream_triggers.core.message import Failure, TaskStatus
 
 REPORT_ID_BYTES = 16
 """Size of a report's id before hexadecimal: that of a run id."""
@@ -22,6 +25,41 @@ FAILURE_CHARS_MAX = 8192
 
 Outcome: TypeAlias = Literal["success", "failure"]
 """How an attempt ended."""
+
+
+EXPIRED = "expired"
+"""The status of an invocation that was not started because it was too late."""
+
+News: TypeAlias = Literal["running", "succeeded", "failed", "expired"]
+"""What is known of an invocation: that it goes on, or how it ended."""
+
+_ENDS: Mapping[str, News] = {"success": "succeeded", "failed": "failed", "killed": "failed", EXPIRED: "expired"}
+
+
+def news_of(status: str) -> News:
+    """What a status says of its invocation; one that is not known as an end says that it goes on."""
+    return _ENDS.get(status, "running")
+
+
+def status_of(
+    invocation: Invocation, status: str, time_ms: int, *, attempt: int = 1, previous: str | None = None
+) -> TaskStatus:
+    """The report that ``invocation`` came to ``status`` at ``time_ms``, which carries on its causal chain."""
+    return TaskStatus(
+        task=invocation.task,
+        status=status,
+        id=status_id(invocation.id, attempt, status),
+        invocation_id=invocation.id,
+        time_ms=time_ms,
+        previous=previous,
+        attempt=attempt,
+        arguments=invocation.arguments,
+        traceparent=invocation.traceparent,
+        root=invocation.root or invocation.id,
+        depth=invocation.depth,
+        trigger_id=invocation.trigger_id,
+        trigger_key=invocation.key,
+    )
 
 
 def status_id(invocation_id: str, attempt: int, status: str) -> str:

@@ -180,7 +180,6 @@ def require_supported(trigger: Trigger) -> None:
     needs = {
         "overlap": flow.overlap.policy != "allow",
         "circuit_breaker.failures": breaker is not None and breaker.failures is not None,
-        "expires": flow.expires_ms is not None,
     }
     for path, is_needed in needs.items():
         if is_needed:

@@ -301,6 +301,10 @@ PARTIAL = {
         "when: {any: [{event: a}, {event: b}]}\non_timeout: {task: x.y}",
         [("on_timeout", "it never runs: nothing of this condition waits for anything else")],
     ),
+    "a run that expires before it comes": (
+        "when: {event: a}\ndebounce: {wait: 4m}\ndelay: 6m\nexpires: 10m",
+        [("expires", "no run is ever started: each is held back for 10m, and has expired then")],
+    ),
     "a veto on what is needed": (
         "when: {all: [{event: a, filter: {n: 1}}, {event: b}, {not: {event: a}}], within: 1h}",
         [("when.all[2]", "it forbids what when.all[0] needs, so this never holds")],
@@ -318,6 +322,8 @@ def test_what_is_surely_not_meant_is_said(text, expected):
     [
         "when: {event: a}",
         "when: {event: a, filter: {n: {gt: 1, lt: 3}}}",
+        "when: {event: a}\ndebounce: {wait: 4m}\ndelay: 5m\nexpires: 10m",
+        "when: {event: a}\nexpires: 1ms",
         "when: {status: '*', is: [killed, cancelled, success]}",
         "when: {any: [{event: a, filter: {n: 1}}, {event: a}]}",
         "when: {any: [{event: a, key: '${event.id}'}, {event: b}]}\ncooldown: {for: 1h}",

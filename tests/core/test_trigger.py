@@ -131,7 +131,6 @@ def test_larger_values_are_refused(name, longer):
     [
         ({"overlap": "skip"}, "overlap"),
         ({"circuit_breaker": {"failures": {"max": 5, "per": "10m"}, "for": "1h"}}, "circuit_breaker.failures"),
-        ({"expires": "1h"}, "expires"),
     ],
 )
 def test_what_follows_the_invocations_that_were_made_is_refused_by_the_engine(flow, path):

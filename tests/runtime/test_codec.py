@@ -73,13 +73,19 @@ def tuples_of(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 events = st.builds(Event, filled, filled, instants, maybe, json_values, source=maybe, **chain)
-statuses = st.builds(TaskStatus, *[filled] * 4, instants, previous=maybe, attempt=ints, arguments=objects, **chain)
+owner = {"trigger_id": maybe, "trigger_key": maybe}
+statuses = st.builds(
+    TaskStatus, *[filled] * 4, instants, previous=maybe, attempt=ints, arguments=objects, **chain, **owner
+)
 failures = st.builds(Failure, texts, tuples_of(texts), texts, st.booleans())
 outcomes = st.builds(Success, json_values) | failures
 results = st.builds(TaskResult, filled, outcomes, filled, filled, instants, attempt=ints, arguments=objects, **chain)
 participants = st.builds(Participant, texts, kinds, texts, texts, ints, longs, instants)
 invocations = st.builds(
-    Invocation, filled, filled, texts, filled, filled, instants, maybe, objects, tuples_of(texts), **chain
+    Invocation,
+    *(filled, filled, texts, filled, filled, instants, maybe, objects, tuples_of(texts)),
+    **chain,
+    expires_ms=st.none() | instants,
 )
 runs = st.builds(
     TriggerRun, filled, texts, ints, filled, filled, filled, instants, maybe, tuples_of(participants), maybe, ints
@@ -625,7 +631,7 @@ def test_a_firing_is_written_as_avro_writes_its_two_records(
     run_hex = run_id.hex()
     one = msgspec.structs.replace(of, time_ms=value.time_ms)
     cause, root = f"{one.kind}/{one.id}", value.root or one.id
-    invocation = msgspec.structs.replace(value, id=run_hex, run_id=run_hex, causes=(cause,), root=root)
+    invocation = msgspec.structs.replace(value, id=run_hex, run_id=run_hex, causes=(cause,), root=root, expires_ms=None)
     run = TriggerRun(
         *(value.trigger_id, value.trigger_version, epoch, value.task, run_hex, run_hex, value.time_ms, value.key),
         participants=(one,),

@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from stream_triggers.core.message import TIME_MS_MAX
+
 HELD_MAX = 1000
 """Most matches that one gate holds for one key, and most elements of one fan-out."""
 
@@ -100,7 +102,10 @@ class Overlap(msgspec.Struct, frozen=True):
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """Everything between a match of a trigger and its run; ``for_each`` is a template that gives a list."""
+    """Everything between a match of a trigger and its run; ``for_each`` is a template that gives a list.
+
+    A run is not to be started ``expires_ms`` after its own instant, or later.
+    """
 
     max_depth: int = DEPTH_DEFAULT
     root_budget: Rate | None = None
@@ -116,9 +121,14 @@ class Flow(msgspec.Struct, frozen=True):
     for_each_key: str | None = None
     expires_ms: int | None = None
 
-    def expires_at(self, now_ms: int) -> int | None:
-        """The instant after which a run that is released now is not to be started any more."""
-        return None if self.expires_ms is None else now_ms + self.expires_ms
+    def expires_at(self, time_ms: int) -> int | None:
+        """The instant from which on a run of ``time_ms`` is not to be started any more."""
+        return None if self.expires_ms is None else min(time_ms + self.expires_ms, TIME_MS_MAX)
+
+    def is_expired(self, time_ms: int, now_ms: int) -> bool:
+        """Whether it is too late at ``now_ms`` for a run of ``time_ms``."""
+        expires_ms = self.expires_at(time_ms)
+        return expires_ms is not None and now_ms >= expires_ms
 
 
 FREE = Flow()

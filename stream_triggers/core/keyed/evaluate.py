@@ -36,7 +36,7 @@ from stream_triggers.core.filter import MISSING, get_path
 from stream_triggers.core.invocation import Reason
 from stream_triggers.core.keyed.build import Term
 from stream_triggers.core.keyed.expiry import expire, forget_old
-from stream_triggers.core.keyed.gates import News, Pause
+from stream_triggers.core.keyed.gates import Pause
 from stream_triggers.core.keyed.kept import Kept
 from stream_triggers.core.keyed.lone import look_at
 from stream_triggers.core.keyed.pool import ALWAYS, START, Chosen, Found, in_order
@@ -54,6 +54,7 @@ from stream_triggers.core.keyed.state import (
     Wake,
 )
 from stream_triggers.core.record import Fact
+from stream_triggers.core.report import News
 from stream_triggers.core.schedule import after
 from stream_triggers.errors import EvaluationFailed
 

@@ -8,6 +8,8 @@ Rules:
 3. The arguments are what functions return for the latest participant of their kind, overridden by ``args``. The
    function ``any`` gets the latest of all, where that is of a kind without a function of its own.
 4. A template or a function that fails makes no run: ``arguments_failed``. Of a list, all runs are made or none.
+5. A run expires so long after its own instant as the trigger says. One that comes out of flow control only then is not
+   made: ``expired``.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.keyed.cast import Cast, compile_cast
 from stream_triggers.core.keyed.gates.fan_out import Element, compile_fan_out
+from stream_triggers.core.keyed.gates.gate import TOO_LATE
 from stream_triggers.core.keyed.state import Firing, Match, Occurrence, Refusal
 from stream_triggers.core.message import (
     Event,
@@ -105,12 +108,15 @@ class Firer:
         run_ids: tuple[bytes, ...] = (run_id,)
         try:
             elements = self._elements(match, run_id)
+            if elements is not None:
+                run_ids = tuple([each.run_id(run_id) for each in elements])
+            if self._trigger.flow.is_expired(match.time_ms, wall_ms):
+                return Fired((), self.refuse("expired", TOO_LATE, match, run_id), run_ids)
             if elements is None:
-                return Fired((self._firing(match, key, wall_ms, run_id, None),), None, run_ids)
-            run_ids = tuple([each.run_id(run_id) for each in elements])
+                return Fired((self._firing(match, key, run_id, None),), None, run_ids)
             if not elements:
                 return Fired((), self.refuse("empty_list", "the list of for_each is empty", match, run_id), ())
-            each_firing = [self._firing(match, key, wall_ms, each.run_id(run_id), each) for each in elements]
+            each_firing = [self._firing(match, key, each.run_id(run_id), each) for each in elements]
             return Fired(tuple(each_firing), None, run_ids)
         except EvaluationFailed as failure:
             return Fired((), self.refuse("arguments_failed", failure.message, match, run_id), run_ids)
@@ -160,14 +166,14 @@ class Firer:
         who = Cast(_chosen(match.occurrences))
         return self._fan_out.elements(self._listed(who, self._trigger.id, run_id.hex()))
 
-    def _firing(self, match: Match, key: str | None, wall_ms: int, run_id: bytes, element: Element | None) -> Firing:
+    def _firing(self, match: Match, key: str | None, run_id: bytes, element: Element | None) -> Firing:
         each = None if element is None else {"index": element.index, "value": element.value}
         who = Cast(_chosen(match.occurrences), each)
         arguments = self._args(who, self._trigger.id, run_id.hex())
         if self._sources:
             arguments = {**self._from_functions(match.occurrences), **arguments}
         firing = self._made(match, key, run_id, self._trigger.task, self._written(arguments, key))
-        expires_ms = self._trigger.flow.expires_at(wall_ms)
+        expires_ms = self._trigger.flow.expires_at(match.time_ms)
         return firing if expires_ms is None else firing._replace(expires_ms=expires_ms)
 
     def _made(self, match: Match, key: str | None, run_id: bytes, task: str, arguments: bytes) -> Firing:

@@ -2,7 +2,8 @@
 
 Rules:
 1. Matches pass the gates of the trigger in order; what a gate refuses is a refusal with the run that was not made.
-2. A run that flow control waits for and that cannot be made is reported to it as failed, so nothing waits for it.
+2. A run that flow control waits for and that is not made is reported to it as failed, or as expired, so nothing waits
+   for it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream_triggers.core.keyed.gates import Flowed, News, Pause, Refused
+from stream_triggers.core.keyed.gates import Flowed, Pause, Refused
 from stream_triggers.core.keyed.state import Firing, Match, Refusal
+from stream_triggers.core.report import News
 from stream_triggers.errors import EvaluationFailed
 
 if TYPE_CHECKING:
@@ -50,10 +52,10 @@ def release(
         flowed = plan.chain.on_matches(gates, matches, wall_ms, pause)
     while True:
         refusals += [_refusal(plan, each) for each in flowed.refused]
-        failed = _fire(plan, flowed.released, key, wall_ms, firings, refusals)
-        if not failed or not flowed.memories:
+        unmade = _fire(plan, flowed.released, key, wall_ms, firings, refusals)
+        if not unmade or not flowed.memories:
             return Released(tuple(firings), tuple(refusals), dict(flowed.memories), flowed.wake_ms)
-        flowed = _ended(plan, flowed, failed, wall_ms, pause)
+        flowed = _ended(plan, flowed, unmade, wall_ms, pause)
 
 
 def _fire(
@@ -63,24 +65,27 @@ def _fire(
     wall_ms: int,
     firings: list[Firing],
     refusals: list[Refusal],
-) -> list[str]:
-    """Make the runs of ``matches``; gives the ids of those that could not be made."""
-    failed: list[str] = []
+) -> list[tuple[str, News]]:
+    """Make the runs of ``matches``; gives the ids of those that were not made, and what to report of each."""
+    unmade: list[tuple[str, News]] = []
     for match in matches:
         fired = plan.firer.fire(match, key, wall_ms)
         firings += fired.firings
         if fired.refusal is not None:
             refusals.append(fired.refusal)
-            failed += [run_id.hex() for run_id in fired.run_ids]
-    return failed
+            news: News = "expired" if fired.refusal.reason == "expired" else "failed"
+            unmade += [(run_id.hex(), news) for run_id in fired.run_ids]
+    return unmade
 
 
-def _ended(plan: KeyedPlan, flowed: Flowed, failed: list[str], wall_ms: int, pause: Pause | None) -> Flowed:
+def _ended(
+    plan: KeyedPlan, flowed: Flowed, unmade: list[tuple[str, News]], wall_ms: int, pause: Pause | None
+) -> Flowed:
     """Tell the gates that runs have ended; gives what they let go because of it."""
     released: list[Match] = []
     refused: list[Refused] = []
-    for invocation_id in failed:
-        flowed = plan.chain.on_report(flowed.memories, invocation_id, "failed", wall_ms, pause)
+    for invocation_id, news in unmade:
+        flowed = plan.chain.on_report(flowed.memories, invocation_id, news, wall_ms, pause)
         released += flowed.released
         refused += flowed.refused
     return flowed._replace(released=tuple(released), refused=tuple(refused))

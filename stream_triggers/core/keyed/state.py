@@ -106,7 +106,7 @@ class Match(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """One run to be made; ``arguments`` are JSON, ``expires_ms`` the instant after which not to start it."""
+    """One run to be made; ``arguments`` are JSON, ``expires_ms`` the instant from which on not to start it."""
 
     run_id: bytes
     task: str

@@ -38,7 +38,7 @@ from stream_triggers.core.message import JsonValue
 from stream_triggers.core.reference import ALL, EACH, participants, roots_in
 from stream_triggers.core.trigger import TTL_MS, Trigger
 
-STATUSES = ("registered", "pending", "running", "retry", "success", "failed")
+STATUSES = ("registered", "pending", "running", "retry", "success", "failed", "expired")
 """The statuses that have a meaning to this package; a sender may have others."""
 
 _ALIKE = 0.75
@@ -98,6 +98,7 @@ class _Rules:
             yield Doubt("when", "this trigger can never fire", "see what else is said of it")
         yield from self._resets()
         yield from self._timeout()
+        yield from self._expiry()
 
     def _can_fire(self, failing: set[str]) -> bool:
         ways = _ways(self.trigger.when)
@@ -181,6 +182,13 @@ class _Rules:
             return
         if all(_is_decided_at_once(way) for _, way in _ways(self.trigger.when)):
             yield Doubt("on_timeout", "it never runs: nothing of this condition waits for anything else")
+
+    def _expiry(self) -> Iterator[Doubt]:
+        flow = self.trigger.flow
+        held_ms = (flow.delay_ms or 0) + (flow.debounce.wait_ms if flow.debounce else 0)
+        if held_ms and flow.is_expired(0, held_ms):
+            problem = f"no run is ever started: each is held back for {duration_text(held_ms)}, and has expired then"
+            yield Doubt("expires", problem, "let runs expire later, or shorten delay and debounce")
 
 
 _KEY_FOR_ALL = "give the trigger a key, or each of its leaves"

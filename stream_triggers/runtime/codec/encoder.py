@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, assert_never
 
 import orjson
 
+from stream_triggers.core.message import TIME_MS_MAX
 from stream_triggers.runtime.codec.instant import LOW_BITS, LOW_MAX, WRITE_LOW, WRITE_REST
 from stream_triggers.runtime.codec.shape import (
-    TIME_MS_MAX,
     Either,
     Flag,
     Instant,
@@ -144,10 +144,14 @@ def _content(out: Source, shape: Text | Raw | Json, given: str, target: str) -> 
 
 
 def _write_maybe(out: Source, of: Shape, given: str, target: str) -> list[Part]:
-    assert isinstance(of, Text | Raw | Json)
+    assert isinstance(of, Text | Raw | Json | Instant)
     with out.block(f"if {given} is None"):
         out.line(f"{target}_size = {NULL!r}; {target}_some = b''")
     with out.block("else"):
+        if isinstance(of, Instant):
+            [instant] = write(out, of, given, f"{target}_some")
+            out.line(f"{target}_size = {ONE!r}; {target}_some = {instant!s}")
+            return [f"{target}_size", f"{target}_some"]
         content = _content(out, of, given, f"{target}_some")
         out.line(f"{target}_size = {ONE!r} + {_size(content)}")
         if content != f"{target}_some":

@@ -19,12 +19,12 @@ import fastavro
 import msgspec
 import orjson
 
+from stream_triggers.core.message import TIME_MS_MAX
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec.schemas import HEADER_BYTES, MARKER, SCHEMAS, Schema, Schemas
 from stream_triggers.runtime.codec.shape import (
     SHAPES,
     STRUCTS,
-    TIME_MS_MAX,
     Either,
     Flag,
     Instant,

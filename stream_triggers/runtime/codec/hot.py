@@ -217,6 +217,7 @@ class EncodeKeyedFiring(Protocol):
         traceparent: str | None,
         root: str | None,
         depth: int,
+        expires_ms: int | None,
     ) -> tuple[bytes, bytes, bytes]: ...
 
 

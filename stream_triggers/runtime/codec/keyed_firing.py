@@ -21,7 +21,7 @@ from stream_triggers.runtime.codec.wire import SIZE
 
 GIVEN = (
     *("run_id", "task", "trigger_id", "trigger_version", "epoch", "time_ms", "key", "arguments"),
-    *("causes", "participants", "traceparent", "root", "depth"),
+    *("causes", "participants", "traceparent", "root", "depth", "expires_ms"),
 )
 """What is given: ``run_id`` raw, ``arguments`` as JSON in bytes, everything else as the records have it."""
 

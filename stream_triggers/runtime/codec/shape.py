@@ -38,9 +38,6 @@ Value: TypeAlias = (
 )
 """Everything that is a message on the wire."""
 
-TIME_MS_MAX = 253_402_300_799_999
-"""The last millisecond of the year 9999, the end of what ``datetime`` and its like can show."""
-
 NEVER_EMPTY = frozenset(
     {
         *("Event.code", "Event.id"),

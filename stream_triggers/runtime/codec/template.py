@@ -128,6 +128,8 @@ class _Prepared:
             yield from write_sized(field)
         elif field == "root":
             yield from (ONE, *self._once(field, Raw()))
+        elif field == "expires_ms":
+            yield NULL  # a trigger that says when its runs expire fires in the keyed stage
         else:
             yield from self._once(field, of)
 

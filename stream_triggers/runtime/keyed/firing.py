@@ -24,4 +24,5 @@ def write_firing(firing: Firing, trigger: Trigger, version: str) -> tuple[bytes,
         firing.traceparent,
         firing.root,
         firing.depth,
+        firing.expires_ms,
     )

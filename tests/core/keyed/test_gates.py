@@ -37,6 +37,7 @@ FAILURES = {"circuit_breaker": {"failures": {"max": 2, "per": "10ms"}, "for": "2
 FIRES_OR_FAILURES = {
     "circuit_breaker": {"fires": {"max": 9, "per": "10ms"}, "failures": {"max": 9, "per": "10ms"}, "for": "20ms"}
 }
+EXPIRES = {"expires": "10ms"}
 SKIP = {"overlap": "skip"}
 SKIP_TTL = {"overlap": {"policy": "skip", "ttl": "10ms"}}
 BUFFER_ONE = {"overlap": "buffer_one"}
@@ -89,6 +90,15 @@ def play(fields: dict[str, Any], script: str, pauses: dict[int, Pause] | None = 
         pytest.param(TRAILING_FIRST, "0:a 2:b 5:c 10:", "0:a 5:c!cooling_down 10:b", id="trailing collects the first"),
         # pace, rules 1 to 4
         pytest.param(THROTTLE, "0:a 1:b 2:c 9: 10: 15: 20:", "0:a 10:b 20:c", id="throttle spreads"),
+        pytest.param(
+            THROTTLE | EXPIRES, "0:a 1:b 2:c 10: 11: 12: 20:d", "0:a 10:b 12:c!expired 20:d", id="throttled expire"
+        ),
+        pytest.param(
+            {"delay": "20ms"} | THROTTLE | EXPIRES,
+            "0:a 20: 15:",
+            "20:a!expired",
+            id="what has expired takes no token",
+        ),
         pytest.param(THROTTLE, "0:a 1:b 2:c 50:", "0:a 50:b", id="a late tick is no burst"),
         pytest.param(THROTTLE, "0:a 1:b 2:c 50: 60:", "0:a 50:b 60:c", id="after a late tick it goes on at its pace"),
         pytest.param(THROTTLE, "0:a 1:b 10:c 20:", "0:a 10:b 20:c", id="those that wait go first"),
@@ -124,6 +134,11 @@ def play(fields: dict[str, Any], script: str, pauses: dict[int, Pause] | None = 
         pytest.param(SKIP, "0:a 5:b 6:a=succeeded 7:c", "0:a 5:b!overlapping 7:c", id="overlap skips"),
         pytest.param(SKIP, "0:a 5:a=failed 6:b", "0:a 6:b", id="a failed run has ended"),
         pytest.param(SKIP, "0:a 5:z=succeeded 6:b", "0:a 6:b!overlapping", id="another run's end changes nothing"),
+        pytest.param(BUFFER_ONE | EXPIRES, "0:a 1:b 9: 10: 11:", "0:a 11:b!expired", id="what waits expires"),
+        pytest.param(
+            BUFFER_ONE | EXPIRES, "0:a 1:b 12:c 13:a=succeeded", "0:a 12:b!expired 13:c", id="what expires makes room"
+        ),
+        pytest.param({"delay": "20ms"} | SKIP | EXPIRES, "0:a 20:", "20:a!expired", id="overlap takes nothing expired"),
         pytest.param(SKIP_TTL, "0:a 9:b 10:c", "0:a 9:b!overlapping 10:c", id="a run without news counts as ended"),
         pytest.param(SKIP_TTL, "0:a 9:a=running 18:b 19:c", "0:a 18:b!overlapping 19:c", id="news keeps a run alive"),
         pytest.param(SKIP, "0:none 1:a", "0:none 1:a", id="nothing waits for a match without invocations"),

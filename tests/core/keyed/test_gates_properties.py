@@ -50,6 +50,7 @@ GATES: dict[str, st.SearchStrategy[Any]] = {
     "throttle": throttles,
     "circuit_breaker": breakers,
     "overlap": overlaps,
+    "expires_ms": spans,
 }
 
 single_flows = st.sampled_from(sorted(GATES)).flatmap(lambda name: st.builds(Flow, **{name: GATES[name]}))
@@ -75,7 +76,9 @@ def plays(draw: st.DrawFn, news: bool = True) -> list[Input]:
             names += 1
         elif kind == "news" and names:
             told = draw(st.integers(0, names - 1))
-            words.append(Input(now_ms, f"m{told:02}", draw(st.sampled_from(["running", "succeeded", "failed"]))))
+            words.append(
+                Input(now_ms, f"m{told:02}", draw(st.sampled_from(["running", "succeeded", "failed", "expired"])))
+            )
         else:
             words.append(Input(now_ms, "", ""))
     return words

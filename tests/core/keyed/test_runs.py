@@ -206,6 +206,27 @@ def test_a_run_that_cannot_be_made_keeps_no_other_waiting():
     assert told(machine) == ("1:a1", "arguments_failed:a0")
 
 
+def test_a_run_expires_so_long_after_its_own_instant():
+    machine = play("when: {event: a}\nexpires: 10s\nthrottle: {max: 1, per: 8s}", "a@0 a@1 a@2 =8 =12")
+    assert told(machine) == ("0:a0 1:a1", "expired:a2")
+    assert [firing.expires_ms - firing.time_ms for firing in machine.firings] == [10_000, 10_000]
+
+
+def test_a_run_that_comes_too_late_is_refused_and_keeps_no_other_waiting():
+    machine = play("when: {event: a}\nexpires: 10s\noverlap: skip", "")
+    machine.tick(15)
+    machine.send("a", 5)
+    machine.send("a", 6)
+    assert told(machine) == ("6:a6", "expired:a5")
+
+
+def test_a_list_whose_time_is_over_makes_no_run():
+    machine = play("when: {event: a}\nexpires: 10s\nfor_each: '${event.payload.lines}'\nargs: {}", "")
+    machine.tick(10)
+    machine.send("a", 0, lines=[1, 2])
+    assert told(machine) == ("", "expired:a0")
+
+
 # Bounds and versions
 
 

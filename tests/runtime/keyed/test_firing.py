@@ -24,6 +24,7 @@ arguments = st.dictionaries(texts, st.none() | st.integers(-(2**53), 2**53) | te
 firings = st.builds(
     Firing, st.binary(min_size=16, max_size=16), names, instants, st.none() | texts, arguments,
     st.lists(participants, max_size=4).map(tuple), st.none() | texts, st.none() | texts, st.integers(0, 2**31 - 1),
+    st.none() | instants,
 )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def test_the_bytes_are_those_of_the_general_codec(firing: Firing, epoch: int, ve
     causes = tuple(f"{each.kind}/{each.id}" for each in firing.participants)
     invocation = Invocation(
         firing.task, "t.1", version, run_id, run_id, firing.time_ms, firing.key, orjson.loads(firing.arguments),
-        causes, firing.traceparent, firing.root, firing.depth,
+        causes, firing.traceparent, firing.root, firing.depth, firing.expires_ms,
     )  # fmt: skip
     run = TriggerRun(
         "t.1", version, epoch, firing.task, run_id, run_id, firing.time_ms, firing.key, firing.participants,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ from stream_triggers.core.keyed.gates.overlap import InvocationIds, OverlapGate
 from stream_triggers.core.keyed.gates.pace import DelayGate, ThrottleGate
 from stream_triggers.core.keyed.gates.pause import Pause, PauseGate
 from stream_triggers.core.keyed.state import Match
+from stream_triggers.core.report import News
 from stream_triggers.errors import Corrupt
 
 GATE_TYPES: Final[tuple[type[Gate[Any]], ...]] = (
@@ -44,9 +45,6 @@ GATE_TYPES: Final[tuple[type[Gate[Any]], ...]] = (
     OverlapGate,
 )
 """Every kind of gate, in the order in which a match meets them."""
-
-News: TypeAlias = Literal["running", "succeeded", "failed"]
-"""What is known of an invocation: that it goes on, or how it ended."""
 
 S = TypeVar("S")
 
@@ -71,9 +69,9 @@ def compile_flow(flow: Flow, invocation_ids: InvocationIds) -> tuple[Gate[Any], 
         _set(BatchGate, flow.batch),
         _set(DelayGate, flow.delay_ms),
         _set(CooldownGate, flow.cooldown),
-        _set(ThrottleGate, flow.throttle),
+        _set(partial(ThrottleGate, expires_ms=flow.expires_ms), flow.throttle),
         _set(CircuitBreakerGate, flow.circuit_breaker),
-        _set(partial(OverlapGate, invocation_ids=invocation_ids), overlap),
+        _set(partial(OverlapGate, invocation_ids=invocation_ids, expires_ms=flow.expires_ms), overlap),
     )
     return tuple(gate for gate in gates if gate is not None)
 
@@ -162,7 +160,7 @@ class _Passing:
         for place, gate in enumerate(self._gates):
             memory: Any = self._memories.get(GATE_TYPES[place].name)
             if isinstance(gate, CircuitBreakerGate) and news != "running":
-                self._follow(gate.on_outcome(memory, news == "succeeded", self._now_ms), place)
+                self._follow(gate.on_outcome(memory, news != "failed", self._now_ms), place)
             if isinstance(gate, OverlapGate) and memory is not None:
                 self._follow(gate.on_report(memory, invocation_id, news != "running", self._now_ms), place)
 

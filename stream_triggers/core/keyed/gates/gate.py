@@ -25,6 +25,9 @@ from stream_triggers.core.flow.settings import HELD_MAX, Collect
 from stream_triggers.core.invocation import FlowReason
 from stream_triggers.core.keyed.state import Match
 
+TOO_LATE = "it expired before it was its turn"
+"""What is said of a match that ``expires`` lets fire no more."""
+
 OCCURRENCES_HELD_MAX = 10_000
 """With so many occurrences, the matches that a gate holds for one key are as many as it may hold."""
 
@@ -136,6 +139,18 @@ def queued(name: str, queue: Queue | None, match: Match, now_ms: int) -> Passage
 def queue_full(name: str, held: tuple[Match, ...], match: Match) -> tuple[Refused, ...]:
     """The refusal of ``match`` by the gate ``name``, which holds as much as it may."""
     return (Refused("queue_full", f"{name} holds as much as it may, matches: {len(held)}", match),)
+
+
+def has_expired(match: Match, expires_ms: int | None, now_ms: int) -> bool:
+    """Whether ``match`` came to hold ``expires_ms`` ago or earlier, None being never."""
+    return expires_ms is not None and match.time_ms + expires_ms <= now_ms
+
+
+def first_expiry_ms(held: tuple[Match, ...], expires_ms: int | None, otherwise_ms: int) -> int:
+    """The instant at which the first of ``held`` has expired, or ``otherwise_ms`` where that is earlier."""
+    if expires_ms is None:
+        return otherwise_ms
+    return min([otherwise_ms, *(match.time_ms + expires_ms for match in held)])
 
 
 def refused(reason: FlowReason, detail: str, matches: tuple[Match, ...]) -> tuple[Refused, ...]:

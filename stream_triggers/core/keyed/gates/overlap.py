@@ -10,7 +10,8 @@ Rules:
 4. When the run has ended, the first that was kept is released at the next look at the time, and is then the run.
 5. A match that makes no invocations is released and nothing waits for it. One of whose invocations could not be made
    must be reported as ended by who makes them.
-6. Reports of other invocations than those of the run that goes on change nothing.
+6. What was kept and has expired is refused as ``expired``, and makes room.
+7. Reports of other invocations than those of the run that goes on change nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from stream_triggers.core.flow.settings import Overlap
-from stream_triggers.core.keyed.gates.gate import Memory, Passage, Refused, is_full, queue_full
+from stream_triggers.core.keyed.gates.gate import (
+    TOO_LATE,
+    Memory,
+    Passage,
+    Refused,
+    first_expiry_ms,
+    has_expired,
+    is_full,
+    queue_full,
+    refused,
+)
 from stream_triggers.core.keyed.state import Match
 
 InvocationIds: TypeAlias = Callable[[Match], tuple[str, ...]]
@@ -40,10 +51,11 @@ class Running(Memory, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class OverlapGate:
-    """Lets one run of a key go on at a time."""
+    """Lets one run of a key go on at a time; ``expires_ms`` is what the trigger says of its runs."""
 
     setting: Overlap
     invocation_ids: InvocationIds
+    expires_ms: int | None = None
 
     name: ClassVar[str] = "overlap"
     memory_type: ClassVar[type[Running]] = Running
@@ -51,13 +63,20 @@ class OverlapGate:
     def on_time(self, memory: Running, now_ms: int) -> Passage[Running]:
         if now_ms < self.wake_ms(memory):
             return Passage(memory)
-        for index, match in enumerate(memory.held, start=1):
+        expired = tuple(match for match in memory.held if has_expired(match, self.expires_ms, now_ms))
+        held = tuple(match for match in memory.held if not has_expired(match, self.expires_ms, now_ms))
+        refusals = refused("expired", TOO_LATE, expired)
+        if now_ms < self._end_ms(memory):
+            return Passage(Running(memory.ids, memory.news_ms, held), (), refusals)
+        for index, match in enumerate(held, start=1):
             ids = self.invocation_ids(match)
             if ids:
-                return Passage(Running(ids, now_ms, memory.held[index:]), memory.held[:index])
-        return Passage(None, memory.held)
+                return Passage(Running(ids, now_ms, held[index:]), held[:index], refusals)
+        return Passage(None, held, refusals)
 
     def on_match(self, memory: Running | None, match: Match, now_ms: int) -> Passage[Running]:
+        if has_expired(match, self.expires_ms, now_ms):
+            return Passage(memory, (), refused("expired", TOO_LATE, (match,)))
         if memory is None:
             ids = self.invocation_ids(match)
             return Passage(Running(ids, now_ms) if ids else None, (match,))
@@ -77,4 +96,8 @@ class OverlapGate:
         return Passage(Running(ids, max(memory.news_ms, now_ms), memory.held))
 
     def wake_ms(self, memory: Running) -> int:
+        return first_expiry_ms(memory.held, self.expires_ms, self._end_ms(memory))
+
+    def _end_ms(self, memory: Running) -> int:
+        """When the run counts as ended if nothing more is heard of it."""
         return memory.news_ms + self.setting.ttl_ms if memory.ids else memory.news_ms

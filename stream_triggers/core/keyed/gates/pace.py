@@ -7,11 +7,12 @@
    held, the next is refused as ``queue_full``.
 3. What has waited longer than ``max_age`` is refused as ``expired`` and never passes, though a token may have been
    there for it at an instant at which nobody looked.
-4. Tokens are counted in shares of which one token has ``per`` (in milliseconds) and of which a millisecond brings
+4. What waits and has expired is refused as ``expired`` and takes no token.
+5. Tokens are counted in shares of which one token has ``per`` (in milliseconds) and of which a millisecond brings
    ``max``: integers, so nothing is lost by looking often.
 
 ``delay``:
-5. A match passes ``delay`` after it came. With as many waiting as may be held, the next is refused as ``queue_full``.
+6. A match passes ``delay`` after it came. With as many waiting as may be held, the next is refused as ``queue_full``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,19 @@ from typing import ClassVar
 
 from stream_triggers.core.duration import duration_text
 from stream_triggers.core.flow.settings import Throttle
-from stream_triggers.core.keyed.gates.gate import Memory, Passage, Queue, Waiting, is_full, queue_full, queued, refused
+from stream_triggers.core.keyed.gates.gate import (
+    TOO_LATE,
+    Memory,
+    Passage,
+    Queue,
+    Waiting,
+    first_expiry_ms,
+    has_expired,
+    is_full,
+    queue_full,
+    queued,
+    refused,
+)
 from stream_triggers.core.keyed.state import Match
 
 
@@ -38,9 +51,10 @@ class Bucket(Memory, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ThrottleGate:
-    """Spreads matches over time."""
+    """Spreads matches over time; ``expires_ms`` is what the trigger says of its runs."""
 
     setting: Throttle
+    expires_ms: int | None = None
 
     name: ClassVar[str] = "throttle"
     memory_type: ClassVar[type[Bucket]] = Bucket
@@ -49,17 +63,22 @@ class ThrottleGate:
         now_ms = max(now_ms, memory.at_ms)
         token = self.setting.rate.per_ms
         shares = min(self._full(), memory.shares + (now_ms - memory.at_ms) * self.setting.rate.max)
-        old, waiting = self._split_old(memory.waiting, now_ms)
+        old, rest = self._split_old(memory.waiting, now_ms)
+        expired = tuple(each.match for each in rest if has_expired(each.match, self.expires_ms, now_ms))
+        waiting = tuple(each for each in rest if not has_expired(each.match, self.expires_ms, now_ms))
         passing = min(len(waiting), shares // token)
         released, rest = waiting[:passing], waiting[passing:]
         left = Bucket(shares - passing * token, now_ms, rest)
         return Passage(
             left if rest or left.shares < self._full() else None,
             tuple(each.match for each in released),
-            refused("expired", self._too_old(), tuple(each.match for each in old)),
+            refused("expired", self._too_old(), tuple(each.match for each in old))
+            + refused("expired", TOO_LATE, expired),
         )
 
     def on_match(self, memory: Bucket | None, match: Match, now_ms: int) -> Passage[Bucket]:
+        if has_expired(match, self.expires_ms, now_ms):
+            return Passage(memory, (), refused("expired", TOO_LATE, (match,)))
         bucket = memory or Bucket(self._full(), now_ms)
         token = self.setting.rate.per_ms
         if not bucket.waiting and bucket.shares >= token:
@@ -73,8 +92,8 @@ class ThrottleGate:
         wanted = self.setting.rate.per_ms if memory.waiting else self._full()
         gained_ms = memory.at_ms + _ceil(max(0, wanted - memory.shares), self.setting.rate.max)
         if memory.waiting and self.setting.max_age_ms is not None:
-            return min(gained_ms, memory.waiting[0].since_ms + self.setting.max_age_ms + 1)
-        return gained_ms
+            gained_ms = min(gained_ms, memory.waiting[0].since_ms + self.setting.max_age_ms + 1)
+        return first_expiry_ms(memory.holding(), self.expires_ms, gained_ms)
 
     def _full(self) -> int:
         return self.setting.burst * self.setting.rate.per_ms
