@@ -117,7 +117,7 @@ class Latency:
 
     def _wait(self, timeout_s: float) -> None:
         deadline = time.perf_counter() + timeout_s
-        while len(self._received) < len(self._sent) and time.perf_counter() < deadline:
+        while not self._sent.keys() <= self._received.keys() and time.perf_counter() < deadline:
             time.sleep(0.05)
 
     def _read(self) -> None:

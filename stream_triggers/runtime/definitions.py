@@ -74,10 +74,12 @@ class DefinitionTable:
         between reading the message and processing it. Costs one request to the broker when nothing is new.
         """
         self._read_to_end()
-        is_changed = self._is_changed
-        if is_changed:
-            self._rebuild()
-        return is_changed
+        return self._rebuild_if_changed()
+
+    def take_arrived(self) -> bool:
+        """Take in what has come by itself, asking nobody; True when the triggers in force have changed."""
+        self._apply(self._reader.poll(READ_MAX, timeout_s=0))
+        return self._rebuild_if_changed()
 
     def close(self) -> None:
         """Stop reading."""
@@ -109,6 +111,12 @@ class DefinitionTable:
         except UNUSABLE as error:
             self._quarantined.add(trigger_id)
             log(logger, "trigger quarantined", trigger=trigger_id, error=error)
+
+    def _rebuild_if_changed(self) -> bool:
+        is_changed = self._is_changed
+        if is_changed:
+            self._rebuild()
+        return is_changed
 
     def _rebuild(self) -> None:
         self.index = RouteIndex(self._plans.values())

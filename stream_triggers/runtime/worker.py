@@ -249,8 +249,7 @@ class Worker:
 
     def _look_after(self, local: Local) -> None:
         """Write what is due without any input, and pass what is none; whatever is written sends positions, too [7]."""
-        if local.keyed.is_time_to_ask:
-            self._take_definitions(local)
+        self._use_definitions(local, self._definitions.take_arrived())
         outputs, passed = local.keyed.look_after(self._next_offsets)
         self._next_offsets.update(passed)
         if passed or not outputs.is_empty:
@@ -269,11 +268,11 @@ class Worker:
         needs no newer ones. So a backlog asks once per transaction, and the end of a partition with every batch.
         """
         if any(offset > self._covered.get(each, 0) for each, offset in self._read.items() if self._is_input(each)):
-            self._take_definitions(local)
+            self._covered = self._member.known_ends()
+            self._use_definitions(local, self._definitions.catch_up())
 
-    def _take_definitions(self, local: Local) -> None:
-        self._covered = self._member.known_ends()
-        if self._definitions.catch_up():
+    def _use_definitions(self, local: Local, is_changed: bool) -> None:
+        if is_changed:
             local.stage.use(self._definitions.index, self._definitions.keyed.defined)
             self._unannounced.update(filter(self._is_input, self._next_offsets))
 

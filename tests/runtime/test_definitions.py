@@ -87,6 +87,14 @@ def test_catching_up_with_nothing_new_says_so(bundle: EngineBundle, table: Defin
     assert not table.catch_up()
 
 
+def test_what_has_come_by_itself_is_taken_in_without_asking(bundle: EngineBundle, table: DefinitionTable) -> None:
+    table.load()
+    assert not table.take_arrived()
+    bundle.define(SHIP)
+    assert table.take_arrived()
+    assert in_force(table) == ["ship: orders.ship"]
+
+
 def test_an_index_is_made_anew_only_when_something_has_changed(bundle: EngineBundle, table: DefinitionTable) -> None:
     bundle.define(SHIP)
     table.load()

@@ -9,13 +9,14 @@ Rules:
 2. Progress never goes back, whoever writes: the table keeps the latest instant of each partition.
 3. The watermark is the least progress of all input partitions, and 0 while that of any is unknown. A partition that
    nobody works on holds it back; nothing is concluded from a silence that nobody has listened to.
+   Progress of one's own counts before it is committed: what is written next is in the same transaction, or a later one.
 4. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
    messages before it, once nothing has come for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from stream_triggers.runtime.log import Log, Outgoing, Reader, Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
@@ -35,7 +36,7 @@ def name_of(partition: TopicPartition) -> bytes:
 
 
 class ProgressTable:
-    """The progress of every input partition, as far as it is committed."""
+    """The progress of every input partition: what others have committed, and what this worker has measured."""
 
     def __init__(self, cluster: Log, topics: Topics) -> None:
         self._cluster = cluster
@@ -43,7 +44,8 @@ class ProgressTable:
         self._partition = TopicPartition(topics.progress, 0)
         self._reader: Reader | None = None
         self._inputs: frozenset[bytes] = frozenset()
-        self.routed_ms: dict[bytes, int] = {}
+        self._committed: dict[bytes, int] = {}
+        self._measured: dict[bytes, int] = {}
 
     def look_for_partitions(self) -> None:
         """Count the partitions of the inputs again: they may have become more."""
@@ -53,35 +55,48 @@ class ProgressTable:
         )
 
     def catch_up(self) -> None:
-        """Take in what has been committed up to now."""
+        """Take in what has arrived of what others have committed; asks nobody."""
         if self._reader is None:
             start = self._cluster.start_offsets([self._partition])
             self._reader = self._cluster.reader()
             self._reader.assign(start)
-        end = self._cluster.end_offsets([self._partition])[self._partition]
-        while self._reader.positions()[self._partition] < end:
-            records = self._reader.poll(READ_MAX, timeout_s=0.1)
-            if not records:
-                return  # a transaction is open there: what it holds is not known yet
+        while records := self._reader.poll(READ_MAX, timeout_s=0):
             for record in records:
                 self._take(record)
+
+    def measured(self, partition: TopicPartition, routed_ms: int) -> bool:
+        """Take in progress of this worker; whether it is new, and has yet to be committed."""
+        name = name_of(partition)
+        is_new = routed_ms > self._routed_ms(name)
+        if is_new:
+            self._measured[name] = routed_ms
+        return is_new
+
+    def forget(self, partition: TopicPartition) -> None:
+        """What this worker has measured of a partition may not be committed."""
+        self._measured.pop(name_of(partition), None)
+
+    def least_ms(self, partitions: Iterable[TopicPartition]) -> int:
+        """The least progress of these partitions, 0 while that of any is unknown."""
+        return min((self._routed_ms(name_of(each)) for each in partitions), default=0)
 
     @property
     def watermark_ms(self) -> int:
         """The instant before which everything that was sent has been routed."""
-        if not self._inputs or not self._inputs <= self.routed_ms.keys():
-            return 0
-        return min(self.routed_ms[name] for name in self._inputs)
+        return min(map(self._routed_ms, self._inputs), default=0)
 
     def close(self) -> None:
         """Stop reading."""
         if self._reader is not None:
             self._reader.close()
 
+    def _routed_ms(self, name: bytes) -> int:
+        return max(self._committed.get(name, 0), self._measured.get(name, 0))
+
     def _take(self, record: Record) -> None:
         value, name = record.value() or b"", record.key() or b""
         if value[:1] == bytes([FORMAT]) and len(value) == 9:
-            self.routed_ms[name] = max(int.from_bytes(value[1:], "big"), self.routed_ms.get(name, 0))
+            self._committed[name] = max(int.from_bytes(value[1:], "big"), self._committed.get(name, 0))
 
 
 class Routing:
@@ -113,7 +128,7 @@ class Routing:
         ends = self._cluster.end_offsets(next_offsets)
         behind = {each: at for each, at in next_offsets.items() if at < ends[each] and self._looked.get(each) == at}
         passed = self._passed(behind, ends) if behind else {}
-        self._looked = {**next_offsets, **passed}
+        self._looked |= {**next_offsets, **passed}
         return ends, passed
 
     def measure(

@@ -63,11 +63,6 @@ class KeyedStage:
             if topic == self._topics.trigger_facts:
                 self._states.close(number)
 
-    @property
-    def is_time_to_ask(self) -> bool:
-        """Whether the log is to be asked what else has changed."""
-        return self._upkeep.is_time_to_ask
-
     def look_after(self, next_offsets: Mapping[TopicPartition, int]) -> tuple[Outputs, dict[TopicPartition, int]]:
         """What the owner of partitions that have been processed up to ``next_offsets`` has to write now.
 

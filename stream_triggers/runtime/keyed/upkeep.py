@@ -6,7 +6,8 @@ Rules:
 2. Activations of changed and deleted definitions go to the partitions where the trigger is active, those of scheduled
    triggers to the one they live in. A definition that cannot be used here changes nothing.
 3. Progress is measured between two batches, when everything that was read has been routed, and is committed with that.
-4. The log is asked every ``ASK_EVERY_S``; progress is kept only while there is a keyed trigger.
+4. The log is asked where partitions end every ``ASK_EVERY_S``, and at once when a timer is due that waits for progress
+   of this worker. Without a keyed trigger it is asked seldom, once no message comes: there is no progress to be kept.
 """
 
 from __future__ import annotations
@@ -19,14 +20,26 @@ from stream_triggers.core.record import Tick
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.keyed.facts import Defined, KeyedTriggers, activation, home_of
-from stream_triggers.runtime.keyed.progress import ProgressTable, Routing, name_of, progress_record
+from stream_triggers.runtime.keyed.progress import ProgressTable, Routing, progress_record
 from stream_triggers.runtime.keyed.states import FactsPartition, States
 from stream_triggers.runtime.log import Log, Outgoing, Record, TopicPartition
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.topics import Topics
 
 ASK_EVERY_S = 0.5
-"""How often progress is written and read: an absence is known this much later, twice at most."""
+"""How often progress is measured for the timers of other workers, and ends of partitions are looked for."""
+
+ASK_SELDOM_S = 5.0
+"""The same where nobody waits for it."""
+
+ASK_AGAIN_S = 0.02
+"""How soon progress that a timer waits for is looked for again: about what a tick takes until it is read back."""
+
+WAITING_MS = 1000
+"""A timer that is late by so much waits for a backlog or for another worker, and ``ASK_EVERY_S`` is soon enough."""
+
+
+NOTHING_DUE = Clocks(2**63 - 1, 2**63 - 1)
 
 
 class Definitions(Protocol):
@@ -50,35 +63,38 @@ class Upkeep:
         self._partitions = partitions
         self._table = ProgressTable(cluster, topics)
         self._routing = Routing(cluster)
-        self._written: dict[TopicPartition, int] = {}
-        self._ask_again_at_s = 0.0
+        self._asked_at_s = -ASK_SELDOM_S
+        self._look_again_at_s = 0.0
+        self._is_settled = False  # everything was at its end when it was asked last
         self._is_counted = False  # how many partitions there are of the inputs
         self._homes: tuple[int, dict[int, list[Defined]]] = (-1, {})
-
-    @property
-    def is_time_to_ask(self) -> bool:
-        """Whether the log is to be asked again: for progress, and by the caller for definitions."""
-        return self._clock.monotonic_s() >= self._ask_again_at_s
 
     def note(self, newest: Mapping[TopicPartition, Record]) -> None:
         """These are the last records that were read of their partitions."""
         self._routing.note(newest)
+        self._is_settled = False
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """These are no longer ours, or start again."""
         self._routing.forget(partitions)
         for partition in partitions:
-            self._written.pop(partition, None)
+            self._table.forget(partition)
 
     def expect_partitions(self) -> None:
         """Partitions have been assigned: there may be new ones, which is asked next time."""
         self._is_counted = False
 
     def next_due_in_s(self) -> float:
-        """How long nothing is due by the wall clock for certain."""
+        """How long nothing is due for certain."""
         now_ms = self._clock.now_ms()
-        waits_ms = [each.timers.lower[0] - now_ms for each in self._states.partitions if not each.is_tick_awaited]
-        return max(0.0, min(waits_ms, default=3_600_000) / 1000)
+        wall_ms, watermark_ms = self._due_ms()
+        if watermark_ms > now_ms:
+            wait_s = (watermark_ms - now_ms) / 1000
+        elif watermark_ms > now_ms - WAITING_MS:
+            wait_s = self._look_again_at_s - self._clock.monotonic_s()
+        else:
+            wait_s = ASK_EVERY_S
+        return max(0.0, min(wait_s, (wall_ms - now_ms) / 1000))
 
     def write(self, next_offsets: Mapping[TopicPartition, int]) -> tuple[Outputs, dict[TopicPartition, int]]:
         """All there is to be written now, when everything before ``next_offsets`` has been processed.
@@ -86,30 +102,48 @@ class Upkeep:
         Second, partitions in which nothing but markers is between that and where they end, with their ends.
         """
         outputs, passed = Outputs(), dict[TopicPartition, int]()
-        if self.is_time_to_ask:
-            self._ask_again_at_s = self._clock.monotonic_s() + ASK_EVERY_S
-            outputs.progress, passed = self._ask(next_offsets)
+        if self._definitions.keyed.defined:
+            self._table.catch_up()
+        asked = self._to_ask(next_offsets)
+        if asked:
+            outputs.progress, passed = self._ask(asked)
         outputs.facts = self.facts()
         return outputs, passed
 
-    def _ask(self, next_offsets: Mapping[TopicPartition, int]) -> tuple[list[Outgoing], dict[TopicPartition, int]]:
+    def _to_ask(self, next_offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Those partitions whose ends are to be asked for now."""
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
+        is_seldom = self._is_settled and not self._definitions.keyed.defined
+        if now_s >= self._asked_at_s + (ASK_SELDOM_S if is_seldom else ASK_EVERY_S):
+            self._asked_at_s = now_s
+            return next_offsets
+        due_ms = self._due_ms().watermark_ms
+        if now_s < self._look_again_at_s or not now_ms - WAITING_MS < due_ms <= now_ms:
+            return {}
+        self._look_again_at_s = now_s + ASK_AGAIN_S
+        inputs = self._inputs(next_offsets)
+        return inputs if self._table.least_ms(inputs) < due_ms else {}
+
+    def _due_ms(self) -> Clocks:
+        """For each clock, an instant before which nothing is due that is not on its way."""
+        waiting = [Clocks(*each.timers.lower) for each in self._states.partitions if not each.is_tick_awaited]
+        return Clocks(*map(min, zip(*waiting, NOTHING_DUE, strict=True)))
+
+    def _ask(self, asked: Mapping[TopicPartition, int]) -> tuple[list[Outgoing], dict[TopicPartition, int]]:
         now_ms = self._clock.now_ms()
-        ends, passed = self._routing.look(next_offsets)
+        ends, passed = self._routing.look(asked)
+        reached = {**asked, **passed}
+        self._is_settled = all(at >= ends[each] for each, at in reached.items())
         if not self._definitions.keyed.defined:
             return [], passed
         if not self._is_counted:
             self._table.look_for_partitions()
             self._is_counted = True
-        self._table.catch_up()
-        reached = {**next_offsets, **passed}
-        inputs = {each: at for each, at in reached.items() if each.topic != self._topics.trigger_facts}
-        records: list[Outgoing] = []
-        for partition, routed_ms in sorted(self._routing.measure(inputs, ends, now_ms).items()):
-            known_ms = max(self._written.get(partition, 0), self._table.routed_ms.get(name_of(partition), 0))
-            if routed_ms > known_ms:
-                self._written[partition] = routed_ms
-                records.append(progress_record(partition, routed_ms))
-        return records, passed
+        measured = self._routing.measure(self._inputs(reached), ends, now_ms)
+        return [progress_record(*each) for each in sorted(measured.items()) if self._table.measured(*each)], passed
+
+    def _inputs(self, next_offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return {each: at for each, at in next_offsets.items() if each.topic != self._topics.trigger_facts}
 
     def facts(self) -> list[Outgoing]:
         """Activations and ticks for the facts partitions; asks nobody."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stream_triggers.core.record import Activation, Tick
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed.facts import Defined, KeyedTriggers, home_of
 from stream_triggers.runtime.keyed.progress import progress_record
-from stream_triggers.runtime.keyed.upkeep import ASK_EVERY_S, Upkeep
+from stream_triggers.runtime.keyed.upkeep import ASK_AGAIN_S, ASK_EVERY_S, Upkeep
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryLog
 from stream_triggers.runtime.topics import Topics, specs
@@ -41,6 +41,16 @@ class Definitions:
         self.next_offset += 1
 
 
+class Asked(MemoryLog):
+    """A cluster that counts how often it is asked where partitions end."""
+
+    questions = 0
+
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.questions += 1
+        return super().end_offsets(partitions)
+
+
 class Scene:
     """A bench, definitions, and the one who looks after it."""
 
@@ -49,10 +59,8 @@ class Scene:
         topics = Topics("triggers")
         self.bench.cluster.create_topics(specs(topics, {}, claim_retention_ms=1000, partitions=1))
         self.definitions = Definitions()
-        self.upkeep = Upkeep(
-            MemoryLog(self.bench.cluster, "0", group_id="g"), topics, self.bench.clock, self.bench.states,
-            self.definitions, partitions,
-        )  # fmt: skip
+        self.log = Asked(self.bench.cluster, "0", group_id="g")
+        self.upkeep = Upkeep(self.log, topics, self.bench.clock, self.bench.states, self.definitions, partitions)
         self.upkeep._table.look_for_partitions()
         for number in range(partitions):
             self.bench.states.partition(number)
@@ -247,13 +255,56 @@ def test_what_an_aborted_transaction_said_is_said_again() -> None:
     assert measured(scene, {EVENTS_0: 1}) == {b"events/0": 0}
 
 
-def test_the_log_is_asked_now_and_then() -> None:
+def test_progress_is_measured_at_once_when_a_timer_waits_for_it() -> None:
     scene = Scene()
-    assert scene.upkeep.is_time_to_ask
-    scene.upkeep.write({})
-    assert not scene.upkeep.is_time_to_ask
+    scene.definitions.define("t", PAIR)
+    next_offsets = dict.fromkeys(INPUTS, 0)
+    scene.upkeep.write(next_offsets)
+    scene.bench.process(active(), fact("a", "e1", time_ms=START_MS - 960))
+    assert scene.upkeep.next_due_in_s() == 0.04
+    scene.bench.clock.advance(39)
+    assert scene.upkeep.write(next_offsets)[0].is_empty
+    scene.bench.clock.advance(1)
+    outputs, _ = scene.upkeep.write(next_offsets)
+    assert [_said(record) for record in outputs.facts] == [f"tick 40 {START_MS + 40} to 0"]
+    assert len(outputs.progress) == len(INPUTS)
+
+
+def test_a_timer_that_waits_for_another_worker_does_not_keep_this_one_busy() -> None:
+    scene = Scene()
+    scene.definitions.define("t", PAIR)
+    scene.upkeep.write({EVENTS_0: 0})
+    scene.bench.process(active(), fact("a", "e1", time_ms=START_MS - 999))
+    scene.bench.clock.advance(1)
+    assert len(scene.upkeep.write({EVENTS_0: 0})[0].progress) == 1
+    assert scene.upkeep.next_due_in_s() == ASK_AGAIN_S
+    scene.bench.clock.advance(int(ASK_AGAIN_S * 1000))
+    assert scene.upkeep.write({EVENTS_0: 0})[0].is_empty
+    scene.bench.clock.advance(1000)
+    scene.upkeep.write({EVENTS_0: 0})
+    assert scene.upkeep.next_due_in_s() == ASK_EVERY_S
+
+
+def test_where_partitions_end_is_asked_seldom_when_nobody_waits_for_it() -> None:
+    scene = Scene()
+    asked: list[int] = []
+    for _ in range(110):
+        before = scene.log.questions
+        scene.upkeep.write({EVENTS_0: 0})
+        if scene.log.questions > before:
+            asked.append(scene.bench.clock.now_ms() - START_MS)
+        scene.bench.clock.advance(100)
+    assert asked == [0, 5000, 10_000]
+
+
+def test_it_is_asked_soon_again_while_a_partition_is_behind_its_end() -> None:
+    scene = Scene()
+    scene.bench.cluster.write("events", [Outgoing(key=None, value=b"", partition=0)])
+    scene.upkeep.write({EVENTS_0: 0})
     scene.bench.clock.advance(ASKED_MS)
-    assert scene.upkeep.is_time_to_ask
+    before = scene.log.questions
+    scene.upkeep.write({EVENTS_0: 1})
+    assert scene.log.questions == before + 1
 
 
 def test_without_keyed_triggers_there_is_no_progress() -> None:
