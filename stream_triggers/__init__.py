@@ -67,7 +67,9 @@ __all__ = [
     "on_exception",
     "on_result",
     "on_status",
+    "one_or_more",
     "sequence",
+    "times",
 ]
 
 _HOMES = {
@@ -80,7 +82,7 @@ _HOMES = {
     ),
     "core.compose": (
         *("after", "aggregate", "all_of", "any_of", "at_least"),
-        *("changed", "count", "missing", "not_", "sequence"),
+        *("changed", "count", "missing", "not_", "one_or_more", "sequence", "times"),
     ),
     "core.invocation": ("Invocation",),
     "core.trigger": ("Trigger",),

@@ -133,6 +133,17 @@ NODES = {
         [raised("a"), wait("11m"), raised("a"), raised("b"), wait("10m"), raised("a"), raised("a"), raised("a")],
         ["00:21:00 report report report"],
     ),
+    "times": Scene(
+        [
+            *[event("login.failed"), wait("11m"), event("login.failed"), event("login.failed"), event("login.done")],
+            *[wait("1m"), event("login.failed"), event("login.done"), event("login.done")],
+        ],
+        ["00:12:00 event-2 event-3 event-5 event-6"],
+    ),
+    "one_or_more": Scene(
+        [event("item.scanned"), wait("1m"), event("item.scanned"), event("cart.closed"), event("cart.closed")],
+        ["00:01:00 event-1 event-2 event-3"],
+    ),
     "aggregate": Scene(
         [event("order.paid", total=600), wait("1m"), event("order.paid", total=600), event("order.paid", total=600)],
         ["00:01:00 event-2"],

@@ -62,6 +62,17 @@ def count(
     return _with(count=part.condition, at_least=at_least, within=within, consume=consume, **more)
 
 
+def times(number: int | tuple[int, int], part: Part) -> TriggerBuilder:
+    """So many occurrences of a leaf, one after the other; of two numbers at least the first, at most the second."""
+    return _with(times=number if isinstance(number, int) else list(number), of=part.condition)
+
+
+def one_or_more(part: Part, *, until: Part | None = None) -> TriggerBuilder:
+    """One occurrence of a leaf and as many more as there are, until another part, where it is given, follows."""
+    more = {} if until is None else {"until": until.condition}
+    return _with(one_or_more=part.condition, **more)
+
+
 def aggregate(
     function: Literal["sum", "avg", "min", "max", "distinct"],
     value: str,
@@ -115,5 +126,7 @@ __all__ = [
     "missing",
     "not_",
     "on_event",
+    "one_or_more",
     "sequence",
+    "times",
 ]

@@ -3,7 +3,8 @@
 Rules:
 1. A reference by kind names a kind of message that takes part in runs; one by name a leaf that takes part. What must
    not happen, and what resets, takes no part. ``message`` has what any of the kinds has.
-2. A comparison names leaves inside its own node. A key is known before the run, from one message alone.
+2. A comparison names leaves inside its own node that are not repeated. A key is known before the run, from one message
+   alone.
 3. Every function is for a kind of message that takes part, and whatever can fire the trigger has a function.
 4. A path that is counted, watched or compared starts with a field of its leaf's messages.
 """
@@ -26,6 +27,7 @@ from stream_triggers.core.condition import (
     Not,
     Pick,
     Sequence,
+    Times,
     leaf_kind,
     members,
     nodes,
@@ -147,6 +149,7 @@ def _check_node(node: Condition, path: str) -> None:
 def _check_where(node: AllOf | Sequence, path: str) -> None:
     roots = roots_in(node)
     kinds = {leaf_kind(pick.leaf) for _, pick in participants(node)}
+    repeated = {pick.name for _, each in nodes(node) if isinstance(each, Times) for _, pick in picks(each)}
     for index, comparison in enumerate(node.where):
         where = f"{path}.where[{index}]"
         named: set[str] = set()
@@ -156,6 +159,9 @@ def _check_where(node: AllOf | Sequence, path: str) -> None:
                 if reference.root not in roots:
                     hint = "give the leaf a name with as, and refer to that"
                     raise InvalidTrigger(place, f"expected a named leaf, found ${{{reference.text}}}", hint=hint)
+                if reference.root.removeprefix(f"{ALL}.") in repeated:
+                    hint = "compare what comes once; a key says what belongs together"
+                    raise InvalidTrigger(place, f"${{{reference.text}}} is repeated", hint=hint)
                 named.add(reference.root)
         if not named:
             raise InvalidTrigger(where, "expected a comparison that names a leaf, found only literals")

@@ -19,7 +19,9 @@ from stream_triggers.core.compose import (
     count,
     missing,
     not_,
+    one_or_more,
     sequence,
+    times,
 )
 from stream_triggers.core.trigger import parse_trigger
 from stream_triggers.errors import InvalidTrigger
@@ -43,6 +45,10 @@ A, B = on_event("a"), on_event("b")
             count(A, 3, within="10m", distinct="payload.u", consume="none"),
             "{count: {event: a}, at_least: 3, within: 10m, distinct: payload.u, consume: none}",
         ),
+        (sequence(times(3, A), B), "{sequence: [{times: 3, of: {event: a}}, {event: b}]}"),
+        (all_of(times((3, 5), A), B), "{all: [{times: [3, 5], of: {event: a}}, {event: b}]}"),
+        (sequence(one_or_more(A), B), "{one_or_more: {event: a}, until: {event: b}}"),
+        (one_or_more(A, until=B), "{one_or_more: {event: a}, until: {event: b}}"),
         (
             aggregate("sum", "payload.n", A, {"gt": 5}, within="1h", hold="5m", clear={"lt": 1}),
             "{aggregate: sum, value: payload.n, of: {event: a}, is: {gt: 5}, within: 1h, for: 5m, clear: {lt: 1}}",

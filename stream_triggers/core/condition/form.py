@@ -17,6 +17,7 @@ from stream_triggers.core.condition.tree import (
     Not,
     Pick,
     Sequence,
+    Times,
 )
 from stream_triggers.core.duration import duration_text
 from stream_triggers.core.filter import Filter, filter_json
@@ -48,6 +49,8 @@ def condition_json(condition: Condition) -> dict[str, JsonValue]:  # noqa: C901 
             return _sequence_json(condition)
         case Count():
             return _count_json(condition)
+        case Times():
+            return _times_json(condition)
         case Aggregate():
             return _aggregate_json(condition)
         case Changed():
@@ -82,6 +85,13 @@ def _count_json(count: Count) -> _Fields:
         "at_least": count.at_least,
         **_given(within=_text(count.within_ms), distinct=count.distinct, consume=consume),
     }
+
+
+def _times_json(times: Times) -> _Fields:
+    if times.most is None:
+        return {"one_or_more": condition_json(times.condition)}
+    number: JsonValue = times.least if times.least == times.most else [times.least, times.most]
+    return {"times": number, "of": condition_json(times.condition)}
 
 
 def _aggregate_json(aggregate: Aggregate) -> _Fields:

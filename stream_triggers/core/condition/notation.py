@@ -2,8 +2,8 @@
 
 Rules:
 1. A group of one is that one, a group inside a group of the same word is part of it unless it has a window or a
-   comparison of its own, ``missing`` is written as ``after`` with ``unless``, a window that is ``forever`` is left out,
-   and so are defaults. So equal conditions are equal bytes.
+   comparison of its own, ``missing`` is written as ``after`` with ``unless``, ``until`` as the next step of a sequence,
+   a window that is ``forever`` is left out, and so are defaults. So equal conditions are equal bytes.
 2. The order of a group's members is kept: the first leaf that accepts a message is the one that a run names.
 3. A node is recognised by one word and has exactly one; only ``count`` has an ``at_least`` beside it and ``missing``
    an ``after``, which then are fields of it.
@@ -15,6 +15,10 @@ Rules:
     {at_least: 2, of: [A, B, C], within: 1h}
     {sequence: [A, B, C], within: 1h, strict: true}
     {count: A, at_least: 3, within: 10m, distinct: payload.user, consume: none}
+    {times: 3, of: A}
+    {times: [3, 5], of: A}
+    {one_or_more: A}
+    {one_or_more: A, until: B}                                                                   # a sequence of the two
     {aggregate: sum, value: payload.total, of: A, is: {gt: 1000}, within: 1h, for: 5m, clear: {lt: 500}}
     {changed: payload.state, of: A, from: green, to: red, initial: true}
     {after: A, wait: 2h, unless: B}
@@ -47,6 +51,7 @@ from stream_triggers.core.condition.tree import (
     Pick,
     Select,
     Sequence,
+    Times,
     leaves,
 )
 from stream_triggers.core.duration import parse_duration
@@ -170,6 +175,29 @@ def _counted(fields: _Fields, path: str, depth: int) -> Condition:
     )
 
 
+def _times(fields: _Fields, path: str, depth: int) -> Condition:
+    only(fields, ("times", "of"), path)
+    number, where = fields["times"], at(path, "times")
+    condition = _parse(required(fields, "of", "what is repeated", path), at(path, "of"), depth + 1)
+    if not isinstance(number, list):
+        least = most = _count_of(number, where, COUNT_MAX)
+    elif len(number) == 2:
+        least, most = (_count_of(each, f"{where}[{index}]", COUNT_MAX) for index, each in enumerate(number))
+    else:
+        raise expected("an integer, or a list of the least and the most", number, where)
+    if most < least:
+        raise InvalidTrigger(where, f"expected the least before the most, found {least} and {most}")
+    return Times(condition, least, most)
+
+
+def _one_or_more(fields: _Fields, path: str, depth: int) -> Condition:
+    only(fields, ("one_or_more", "until"), path)
+    repeated = Times(_parse(fields["one_or_more"], at(path, "one_or_more"), depth + 1), 1, None)
+    if "until" not in fields:
+        return repeated
+    return Sequence((repeated, _parse(fields["until"], at(path, "until"), depth + 1)))
+
+
 def _aggregate(fields: _Fields, path: str, depth: int) -> Condition:
     only(fields, ("aggregate", "value", "of", "is", "within", "for", "clear"), path)
     test = required(fields, "is", 'a test such as {"gt": 100}', path)
@@ -218,6 +246,8 @@ _NODES: Mapping[str, Callable[[_Fields, str, int], Condition]] = {
     "at_least": _at_least,
     "sequence": _sequence,
     "count": _counted,
+    "times": _times,
+    "one_or_more": _one_or_more,
     "aggregate": _aggregate,
     "changed": _changed,
     "after": _after,

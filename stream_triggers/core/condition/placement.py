@@ -2,12 +2,14 @@
 
 Rules:
 1. ``not`` stands in ``all``, beside at least one member that is not a ``not``. Of what must not happen a leaf, ``any``,
-   ``all``, ``at_least``, ``sequence`` and ``count`` can be said, here and in ``unless``.
+   ``all``, ``at_least``, ``sequence``, ``count``, ``times`` and ``one_or_more`` can be said, here and in ``unless``.
 2. A schedule is the whole condition, or stands in an ``any`` that is the whole condition, or is the only one in an
    ``all`` that stands there.
-3. What is counted, and each step of a strict sequence, is a leaf or an ``any`` of leaves.
+3. What is counted or repeated, and each step of a strict sequence, is a leaf or an ``any`` of leaves; such a step can
+   be repeated as well.
 4. ``as`` names one leaf; it stands where an occurrence takes part in the run, as ``select`` and ``reuse`` do. What is
-   counted, aggregated or watched for changes is not selected; a sequence takes one occurrence for a step.
+   counted, aggregated or watched for changes is not selected; a sequence takes one occurrence for a step. Of what is
+   repeated can only be said that it is passed over by nothing (``each``) or reused.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from stream_triggers.core.condition.tree import (
     Not,
     Pick,
     Sequence,
+    Times,
     members,
     nodes,
 )
@@ -56,17 +59,31 @@ def _check_node(node: Condition, path: str) -> None:
         case After():
             if node.unless is not None:
                 _check_negative(node.unless, path + ".unless")
-        case Count():
-            _check_leaves(node.condition, path + ".count", "what is counted")
-        case Sequence(strict=True):
-            for end, step in members(node):
-                _check_leaves(step, path + end, "a step of a strict sequence")
+        case Count() | Times() | Sequence(strict=True):
+            _check_members_are_leaves(node, path)
         case Aggregate(leaf=Pick(select=select, reuse=reuse)) | Changed(leaf=Pick(select=select, reuse=reuse)):
             if select or reuse:
                 raise InvalidTrigger(path + ".of", "nothing is selected here", hint="leave out select and reuse")
         case _:
             pass
     _check_members(node, path)
+
+
+def _check_members_are_leaves(node: Count | Times | Sequence, path: str) -> None:
+    for end, member in members(node):
+        if isinstance(node, Times):
+            _check_repeated(member, path + end)
+        elif isinstance(node, Count):
+            _check_leaves(member, path + end, "what is counted")
+        elif not isinstance(member, Times):
+            _check_leaves(member, path + end, "a step of a strict sequence")
+
+
+def _check_repeated(condition: Condition, path: str) -> None:
+    for leaf in _leaves(condition, path, "what is repeated"):
+        if isinstance(leaf, Pick) and leaf.select not in (None, "each"):
+            problem = f"nothing is selected of what is repeated, found {leaf.select}"
+            raise InvalidTrigger(path, problem, hint="leave out select, or let it be each")
 
 
 def _check_members(node: Condition, path: str) -> None:
@@ -77,7 +94,9 @@ def _check_members(node: Condition, path: str) -> None:
     if isinstance(node, Sequence):
         for end, step in members(node):
             if isinstance(step, Pick) and step.select == "all":
-                raise InvalidTrigger(path + end, "a step takes one occurrence, found select all", hint="use count")
+                raise InvalidTrigger(
+                    path + end, "a step takes one occurrence, found select all", hint="use one_or_more"
+                )
 
 
 def _check_all(node: AllOf, path: str) -> None:
@@ -97,12 +116,16 @@ def _check_negative(condition: Condition, path: str) -> None:
 
 
 def _check_leaves(condition: Condition, path: str, what: str) -> None:
-    listed = condition.conditions if isinstance(condition, AnyOf) else (condition,)
-    for member in listed:
-        if not isinstance(_bare(member), Leaf):
-            raise InvalidTrigger(path, f"expected a leaf or an any of leaves as {what}")
+    for member in _leaves(condition, path, what):
         if isinstance(member, Pick) and (member.select or member.reuse):
             raise InvalidTrigger(path, f"nothing is selected as {what}", hint="leave out select and reuse")
+
+
+def _leaves(condition: Condition, path: str, what: str) -> tuple[Condition, ...]:
+    listed = condition.conditions if isinstance(condition, AnyOf) else (condition,)
+    if not all(isinstance(_bare(member), Leaf) for member in listed):
+        raise InvalidTrigger(path, f"expected a leaf or an any of leaves as {what}")
+    return listed
 
 
 def _check_names(condition: Condition, path: str, reserved: Collection[str]) -> None:

@@ -99,6 +99,17 @@ class Count(msgspec.Struct, frozen=True):
     consume: Consume = "all"
 
 
+class Times(msgspec.Struct, frozen=True):
+    """So many occurrences, one after the other: ``least``, and as many more as there are, up to ``most``.
+
+    Without ``most`` there is no bound, and ``least`` is 1.
+    """
+
+    condition: Condition
+    least: int
+    most: int | None
+
+
 class Aggregate(msgspec.Struct, frozen=True):
     """What ``function`` makes of the values at a path comes to be what ``test`` accepts, and is that for ``hold_ms``.
 
@@ -135,7 +146,9 @@ class After(msgspec.Struct, frozen=True):
     unless: Condition | None = None
 
 
-Condition: TypeAlias = Leaf | Pick | AnyOf | AllOf | Not | AtLeast | Sequence | Count | Aggregate | Changed | After
+Condition: TypeAlias = (
+    Leaf | Pick | AnyOf | AllOf | Not | AtLeast | Sequence | Count | Times | Aggregate | Changed | After
+)
 """A leaf, or a node over conditions."""
 
 
@@ -154,6 +167,8 @@ def members(condition: Condition) -> tuple[tuple[str, Condition], ...]:
             return ((".not", member),)
         case Count(member):
             return ((".count", member),)
+        case Times(member, _, most):
+            return ((".one_or_more" if most is None else ".of", member),)
         case Aggregate(leaf=member) | Changed(leaf=member):
             return ((".of", member),)
         case After(member, _, unless):

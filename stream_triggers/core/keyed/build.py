@@ -36,6 +36,7 @@ from stream_triggers.core.condition import (
     Pick,
     ScheduleLeaf,
     Sequence,
+    Times,
     members,
     nodes,
 )
@@ -43,7 +44,7 @@ from stream_triggers.core.filter import parse_path
 from stream_triggers.core.keyed.clause import Clause
 from stream_triggers.core.keyed.places import Place
 from stream_triggers.core.keyed.search import AllSearch, AnySearch, AtInstant, AtLeastSearch, LeafSearch, Search, Veto
-from stream_triggers.core.keyed.steps import AfterSearch, CountSearch, SequenceSearch, StrictSearch
+from stream_triggers.core.keyed.steps import AfterSearch, CountSearch, SequenceSearch, StrictSearch, Stride, TimesSearch
 from stream_triggers.core.schedule import Schedule
 
 Watcher: TypeAlias = Aggregate | Changed
@@ -146,7 +147,9 @@ class Builder:
         self.groups = tuple(found)
         return AnySearch(self.groups) if len(found) > 1 else found[0] if found else None
 
-    def _build(self, node: Condition, path: str, around: _Context) -> Search | None:
+    def _build(  # noqa: C901 - one arm for each kind of node
+        self, node: Condition, path: str, around: _Context
+    ) -> Search | None:
         match node:
             case ScheduleLeaf():
                 self.lone.append(Lone(self.places[path].id, node.schedule, ()))
@@ -165,6 +168,8 @@ class Builder:
                 return self._sequence(node, path, around)
             case Count():
                 return self._count(node, path, around)
+            case Times():
+                return self._times(node, path, around)
             case After():
                 return self._after(node, path, around)
             case Aggregate() | Changed():
@@ -236,7 +241,7 @@ class Builder:
         searches = [self._build(each, where, group) for where, each in listed if not isinstance(each, _APART)]
         vetoes = tuple([self._veto(each, where, inner, node.within_ms) for where, each in negative])
         found = tuple([search for search in searches if search is not None])
-        leaves, reused = self._leaves_of([each for each in listed if not isinstance(each[1], Not)])
+        leaves, reused = self._leaves_of([each for each in listed if not isinstance(each[1], Not)], around)
         search = AllSearch(found, leaves, reused, within_ms=node.within_ms, grace_ms=self.grace_ms)
         search.clauses = self._clauses(node.where, path)
         search.needed = frozenset([each.leaf for each in found if isinstance(each, LeafSearch)])
@@ -259,7 +264,7 @@ class Builder:
 
     def _negative(self, node: Condition, path: str, around: _Context, keep_ms: int, thin_ms: int) -> Search:
         listed = node.conditions if isinstance(node, AnyOf) else (node,)
-        is_simple = not any(isinstance(each, AllOf | AtLeast | Sequence | Count) for each in listed)
+        is_simple = not any(isinstance(each, AllOf | AtLeast | Sequence | Count | Times) for each in listed)
         inner = _Context(
             span_ms=keep_ms + around.wait_ms,
             until=around.until,
@@ -277,7 +282,7 @@ class Builder:
         select = "latest" if len(listed) > 1 and not self.is_plain else "each"
         inner = replace(self._inner(around, node.within_ms), select=select, only=True)
         found = tuple([search for where, each in listed if (search := self._build(each, where, inner)) is not None])
-        leaves, reused = self._leaves_of(listed)
+        leaves, reused = self._leaves_of(listed, around)
         search = AtLeastSearch(found, leaves, reused, within_ms=node.within_ms, grace_ms=self.grace_ms)
         search.count = node.count
         return search
@@ -290,7 +295,7 @@ class Builder:
         found: list[Search] = []
         for end, member in members(node):
             is_leaf = not members(member)
-            search = self._build(member, path + end, step if is_leaf or isinstance(member, AnyOf) else inner)
+            search = self._build(member, path + end, step if is_leaf or isinstance(member, AnyOf | Times) else inner)
             assert search is not None, "a schedule is no step"
             found.append(search)
             is_latest = isinstance(member, Pick) and member.select == "latest" and isinstance(search, LeafSearch)
@@ -301,13 +306,13 @@ class Builder:
     def _strict(self, node: Sequence, path: str, around: _Context) -> Search:
         self.lines += 1
         inner = replace(self._inner(around, node.within_ms), select="first", line=self.lines)
-        steps: list[tuple[str, ...]] = []
+        steps: list[Stride] = []
         for end, member in members(node):
             self._build(member, path + end, inner)
-            steps.append(self._leaves_of([(path + end, member)])[0])
-        paths = tuple(path + end for end, _ in members(node))
+            least, most = (member.least, member.most) if isinstance(member, Times) else (1, 1)
+            steps.append(Stride(self._leaves_of([(path + end, member)], around)[0], path + end, least, most))
         clauses = self._clauses(node.where, path)
-        return StrictSearch(tuple(steps), paths, within_ms=node.within_ms, clauses=clauses)
+        return StrictSearch(tuple(steps), within_ms=node.within_ms, clauses=clauses)
 
     def _count(self, node: Count, path: str, around: _Context) -> Search:
         distinct = None if node.distinct is None else parse_path(node.distinct, path)
@@ -315,8 +320,16 @@ class Builder:
             self._inner(around, node.within_ms), is_kept_for_more=node.consume == "none", counted_by=distinct
         )
         self._build(node.condition, path + ".count", inner)
-        leaves, _ = self._leaves_of([(path + ".count", node.condition)])
+        leaves, _ = self._leaves_of([(path + ".count", node.condition)], around)
         return CountSearch(leaves, path + ".count", node.at_least, within_ms=node.within_ms, distinct=distinct)
+
+    def _times(self, node: Times, path: str, around: _Context) -> Search:
+        ((end, member),) = members(node)
+        select = "each" if around.line is None else around.select
+        span_ms = around.span_ms or self.ttl_ms + around.wait_ms  # what stands alone has no window but the ttl
+        self._build(member, path + end, replace(around, select=select, only=False, span_ms=span_ms))
+        leaves, _ = self._leaves_of([(path + end, member)], around)
+        return TimesSearch(leaves, path, node.least, node.most)
 
     def _after(self, node: After, path: str, around: _Context) -> Search:
         waiting = replace(
@@ -333,20 +346,22 @@ class Builder:
         if node.unless is not None:
             where = path + ".unless"
             unless = Veto(self._negative(node.unless, where, around, node.wait_ms, node.wait_ms), where, None)
-        _, reused = self._leaves_of([(path + ".after", node.condition)])
+        _, reused = self._leaves_of([(path + ".after", node.condition)], around)
         return AfterSearch(search, node.wait_ms, unless, reused, self.grace_ms)
 
     def _clauses(self, where: tuple[Comparison, ...], path: str) -> tuple[Clause, ...]:
         listed = enumerate(where)
         return tuple([Clause(each, f"{path}.where[{index}]", self.roots, self.names) for index, each in listed])
 
-    def _leaves_of(self, listed: list[tuple[str, Condition]]) -> tuple[tuple[str, ...], frozenset[str]]:
-        """The ids of what takes part below some nodes, and of what of it is reused."""
+    def _leaves_of(
+        self, listed: list[tuple[str, Condition]], around: _Context
+    ) -> tuple[tuple[str, ...], frozenset[str]]:
+        """The ids of what takes part below some nodes, in a veto of what makes it, and of what of it is reused."""
         found = [
             self.terms[name]
             for where, node in listed
             for name in self._ids_in(node, where)
-            if name in self.terms and not self.terms[name].is_veto
+            if name in self.terms and self.terms[name].is_veto is around.is_veto
         ]
         return tuple([term.id for term in found]), frozenset([term.id for term in found if term.pick.reuse])
 

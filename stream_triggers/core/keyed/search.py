@@ -23,6 +23,8 @@ Rules:
    comes to hold at the instant, when the watermark with the grace has come there. A ``not`` beside it looks at the
    whole span between the two instants.
 10. ``at_least``: so many different members, and as many more as there are.
+11. What is repeated takes the earliest as often as it must, and as many more as it may of those that come before the
+    step after it, or before the group that it is a member of has come to hold.
 """
 
 from __future__ import annotations
@@ -40,17 +42,33 @@ from stream_triggers.errors import EvaluationFailed
 class Search(Protocol):
     """What looks for one node."""
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether it may take more than it needs."""
+
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         """What satisfies the node after ``low`` and until ``high_ms``."""
 
     def candidates(self, pool: Pool, low: Moment, high_ms: int) -> Iterator[Found]:
         """The same and, for a leaf, what else would, in the order in which it would be taken."""
 
+    def grow(self, pool: Pool, found: Found, limit: Moment) -> Found:
+        """``found``, in which its own choice is, with what more it may take of what comes before ``limit``."""
+
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
         """What the node still needs, as paths; for an open match. Nothing when it is satisfied."""
 
 
-class LeafSearch:
+class Fixed:
+    """For nodes that take what they need and no more."""
+
+    can_grow = False
+
+    def grow(self, pool: Pool, found: Found, limit: Moment) -> Found:
+        return found
+
+
+class LeafSearch(Fixed):
     """Looks for occurrences of a leaf."""
 
     def __init__(self, leaf: str, path: str, select: str, *, is_reused: bool) -> None:
@@ -78,7 +96,7 @@ class LeafSearch:
         return () if pool.between(self.leaf, low, high_ms) else (self.path,)
 
 
-class Single:
+class Single(Fixed):
     """For nodes that are satisfied in one way at a time."""
 
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
@@ -95,6 +113,7 @@ class AnySearch(Single):
 
     def __init__(self, members: tuple[Search, ...]) -> None:
         self.members = members
+        self.can_grow = any(member.can_grow for member in members)
 
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         best: Found | None = None
@@ -103,6 +122,9 @@ class AnySearch(Single):
             if found is not None and (best is None or _rank(found) < _rank(best)):
                 best = found
         return best
+
+    def grow(self, pool: Pool, found: Found, limit: Moment) -> Found:
+        return grown(self.members, pool, found, limit)
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
         lacking = [member.lacks(pool, low, high_ms) for member in self.members]
@@ -136,6 +158,7 @@ class Group(Single):
         grace_ms: int,
     ) -> None:
         self.members = members
+        self.growing = tuple([member for member in members if member.can_grow])
         self.leaves = leaves
         self.reused = reused
         self.within_ms = within_ms
@@ -175,6 +198,11 @@ class Group(Single):
             return self.settle(pool, found, low, high_ms)
         return stale and self.settle(pool, stale, low, high_ms)
 
+    def hold(self, pool: Pool, parts: list[Found]) -> Found:
+        """The members' choices as one, which holds with the last of them."""
+        found = joined(parts)
+        return grown(self.growing, pool, found, (found.last[0], found.last[1] + 1)) if self.growing else found
+
     def strike(self, pool: Pool, veto: Strike, found: Found) -> None:
         """Let a veto strike a choice."""
         pool.strike(veto._replace(chosen=struck_of(found, self.reused)))
@@ -204,12 +232,14 @@ class AllSearch(Group):
             if part is None:
                 return None
             parts.append(part)
-        return joined(parts)
+        return self.hold(pool, parts)
 
     def settle(self, pool: Pool, found: Found, low: Moment, high_ms: int) -> Found | None:
         if not self.vetoes:
             return found
         end_ms = None if self.within_ms is None else found.first_ms + self.within_ms
+        if end_ms is not None and any(veto.last_ms is None for veto in self.vetoes):
+            found = grown(self.growing, pool, found, (end_ms, ALWAYS))
         is_pending = False
         for veto in self.vetoes:
             if veto.last_ms is not None:
@@ -261,6 +291,7 @@ class AtInstant(Single):
         if pool.watermark_ms < due_ms:
             pool.wait(due_ms)
             return None
+        found = grown(self.group.growing, pool, found, (nominal_ms, ALWAYS))
         strike = veto_between(pool, self.vetoes, self.schedule, nominal_ms)
         if strike is not None:
             self.group.strike(pool, strike, found)
@@ -279,12 +310,19 @@ class AtLeastSearch(Group):
 
     def gather(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         parts = [found for member in self.members if (found := member.find(pool, low, high_ms)) is not None]
-        return joined(parts) if len(parts) >= self.count else None
+        return self.hold(pool, parts) if len(parts) >= self.count else None
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
         lacking = [lack for member in self.members if (lack := member.lacks(pool, low, high_ms))]
         more = self.count - (len(self.members) - len(lacking))
         return () if more <= 0 else (f"{more} of " + ", ".join(" and ".join(each) for each in lacking),)
+
+
+def grown(members: tuple[Search, ...], pool: Pool, found: Found, limit: Moment) -> Found:
+    """``found`` with what more ``members`` may take of what comes before ``limit``."""
+    for member in members:
+        found = member.grow(pool, found, limit)
+    return found
 
 
 def struck_of(found: Found, reused: frozenset[str]) -> tuple[Chosen, ...]:

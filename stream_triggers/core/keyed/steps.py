@@ -6,24 +6,29 @@ Rules:
    the earliest that comes after. A step that selects ``latest`` then takes the last that lies before the next step,
    unless there are comparisons.
 2. A ``strict`` sequence takes occurrences that follow each other, with nothing between that any of its steps accepts.
+   A step that is repeated takes as many as it may and the steps after it leave.
 3. ``count``: the earliest window with so many occurrences; all that lie in it take part. With ``distinct`` so many
    different values at the path; an occurrence of several leaves counts once.
-4. ``after``: from the last participant the wait begins. It comes to hold at the end of the wait, when the watermark
+4. ``times`` and ``one_or_more``: the earliest, with something new among them if there is; see rule 11 of ``search``.
+5. ``after``: from the last participant the wait begins. It comes to hold at the end of the wait, when the watermark
    with the grace has come there. ``unless`` looks at what lies after that participant until the end, included. Several
    waits for one condition go on at once, the earliest first.
-5. A wait that would end after the instant until which one is asked does not come to hold.
+6. A wait that would end after the instant until which one is asked does not come to hold.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
+from operator import attrgetter
+from typing import NamedTuple
 
 from stream_triggers.core.filter import MISSING, Path, get_path
 from stream_triggers.core.keyed.clause import Clause
 from stream_triggers.core.keyed.pool import ALWAYS, Chosen, Found, Pool, found_one, joined, value_key
 from stream_triggers.core.keyed.search import LeafSearch, Search, Single, Veto, choose, struck_of
-from stream_triggers.core.keyed.state import USED, Moment
+from stream_triggers.core.keyed.state import USED, Moment, Occurrence
 
 
 class SequenceSearch(Single):
@@ -51,8 +56,7 @@ class SequenceSearch(Single):
             if pool.struck:
                 return None
             if len(parts) == len(self.steps):
-                if not self.clauses:
-                    self._tighten(pool, parts, low)
+                self._tighten(pool, parts, low)
                 return joined(parts)
             if not self.clauses and self._step(pool, len(parts), parts, parts[-1].last, high_ms) is None:
                 return None  # nor is there a way on from any later start
@@ -75,13 +79,15 @@ class SequenceSearch(Single):
         return self.steps[index].find(pool, low, high_ms)
 
     def _tighten(self, pool: Pool, parts: list[Found], low: Moment) -> None:
-        """Let steps that select the latest take the last occurrence before the step after them."""
+        """Let steps take more, or the latest, of what lies before the step after them."""
         for index in range(len(parts) - 2, -1, -1):
-            leaf = self.latest[index]
-            if leaf is None:
-                continue
             after, before = (parts[index - 1].last if index else low), parts[index + 1]
-            limit = before.last if len(before.chosen) == 1 else (before.first_ms, -1)
+            limit = min([occurrence.moment for _, occurrence in before.chosen])
+            if self.steps[index].can_grow:
+                parts[index] = self.steps[index].grow(pool, parts[index], limit)
+            leaf = self.latest[index]
+            if leaf is None or self.clauses:
+                continue
             listed = [each for each in pool.between(leaf, after, limit[0]) if each.moment < limit]
             if listed:
                 parts[index] = found_one(leaf, listed[-1])
@@ -97,52 +103,100 @@ class SequenceSearch(Single):
         return lacking
 
 
-class StrictSearch(Single):
-    """Looks for occurrences that follow each other, one for each step."""
+class Stride(NamedTuple):
+    """A step of a strict sequence: its leaves, where it stands, and how often it is taken."""
 
-    def __init__(
-        self,
-        steps: tuple[tuple[str, ...], ...],
-        paths: tuple[str, ...],
-        *,
-        within_ms: int | None,
-        clauses: tuple[Clause, ...],
-    ) -> None:
-        """``steps`` are the leaves of each step, ``paths`` where the steps stand."""
+    leaves: tuple[str, ...]
+    path: str
+    least: int
+    most: int | None
+
+
+class StrictSearch(Single):
+    """Looks for occurrences that follow each other."""
+
+    def __init__(self, steps: tuple[Stride, ...], *, within_ms: int | None, clauses: tuple[Clause, ...]) -> None:
         self.steps = steps
-        self.paths = paths
         self.within_ms = within_ms
         self.clauses = clauses
-        self.leaves = tuple(dict.fromkeys(leaf for step in steps for leaf in step))
+        self.leaves = tuple(dict.fromkeys(leaf for step in steps for leaf in step.leaves))
 
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
-        row = _in_order(pool, self.leaves, low, high_ms)
-        for start in range(len(row) - len(self.steps) + 1):
-            parts = self._match(pool, row[start : start + len(self.steps)])
+        row = [each for _, each in _in_order(pool, self.leaves, low, high_ms)]
+        needed = sum(step.least for step in self.steps)
+        for start in range(len(row) - needed + 1):
+            end = len(row) if self.within_ms is None else _index_after(row, row[start].time_ms + self.within_ms)
+            parts = self._match(pool, row[start:end], 0, [], set())
             if parts is not None:
                 return joined(parts)
         return None
 
-    def _match(self, pool: Pool, row: list[Chosen]) -> list[Found] | None:
-        if self.within_ms is not None and row[-1][1].time_ms - row[0][1].time_ms > self.within_ms:
+    def _match(
+        self, pool: Pool, row: list[Occurrence], at: int, parts: list[Found], failed: set[tuple[int, int]]
+    ) -> list[Found] | None:
+        """What the steps after ``parts`` take of ``row`` from ``at`` on; ``failed`` are steps and places without."""
+        index = len(parts)
+        if index == len(self.steps):
+            return parts
+        if (index, at) in failed:
             return None
-        parts: list[Found] = []
-        for step, (_, occurrence) in zip(self.steps, row, strict=True):
-            leaf = next((leaf for leaf in step if leaf in occurrence.leaves), None)
-            if leaf is None:
-                return None
-            only = LeafSearch(leaf, leaf, "first", is_reused=False)
-            low = (occurrence.time_ms, occurrence.at - 1)
-            part = choose(pool, only, self.clauses, parts, low, occurrence.time_ms) if self.clauses else None
-            if self.clauses and (part is None or part.chosen[0][1] is not occurrence):
-                return None
-            parts.append(found_one(leaf, occurrence))
-        return parts
+        step = self.steps[index]
+        run = _run(row[at:], step)
+        for number in range(len(run), step.least - 1, -1):
+            if self._fits(pool, run[:number], parts):
+                part = joined([found_one(*chosen) for chosen in run[:number]])
+                found = self._match(pool, row, at + number, [*parts, part], failed)
+                if found is not None:
+                    return found
+        if not self.clauses:  # with comparisons it depends on what has been chosen before
+            failed.add((index, at))
+        return None
+
+    def _fits(self, pool: Pool, run: list[Chosen], parts: list[Found]) -> bool:
+        """Whether the comparisons accept one more occurrence; what is repeated is not compared."""
+        if not self.clauses or len(run) > 1:
+            return True
+        ((leaf, occurrence),) = run
+        only = LeafSearch(leaf, leaf, "first", is_reused=False)
+        low = (occurrence.time_ms, occurrence.at - 1)
+        part = choose(pool, only, self.clauses, parts, low, occurrence.time_ms)
+        return part is not None and part.chosen[0][1] is occurrence
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
-        there = {leaf for leaf in self.leaves if pool.between(leaf, low, high_ms)}
-        missing = tuple(path for path, step in zip(self.paths, self.steps, strict=True) if there.isdisjoint(step))
-        return missing or ("the order of the steps",)
+        steps = [step for step in self.steps if len(_in_order(pool, step.leaves, low, high_ms)) < step.least]
+        return tuple([step.path for step in steps]) or ("the order of the steps",)
+
+
+class TimesSearch(Single):
+    """Looks for what is repeated."""
+
+    def __init__(self, leaves: tuple[str, ...], path: str, least: int, most: int | None) -> None:
+        self.leaves = leaves
+        self.path = path
+        self.least = least
+        self.most = most
+        self.can_grow = most != least
+
+    def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
+        row = _in_order(pool, self.leaves, low, high_ms)
+        starts = range(len(row) - self.least + 1)
+        runs = (joined([found_one(*chosen) for chosen in row[start : start + self.least]]) for start in starts)
+        first = next(runs, None)
+        if first is None or first.is_fresh:
+            return first
+        return next((run for run in runs if run.is_fresh), first)
+
+    def grow(self, pool: Pool, found: Found, limit: Moment) -> Found:
+        own = [occurrence.moment for leaf, occurrence in found.chosen if leaf in self.leaves]
+        if not own:
+            return found  # another member of an any was taken
+        row = [chosen for chosen in _in_order(pool, self.leaves, max(own), limit[0]) if chosen[1].moment < limit]
+        left = len(row) if self.most is None else self.most - len(own)
+        return joined([found, *[found_one(*chosen) for chosen in row[:left]]])
+
+    def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
+        more = self.least - len(_in_order(pool, self.leaves, low, high_ms))
+        return () if more <= 0 else (f"{more} more of {self.path}",)
 
 
 class CountSearch(Single):
@@ -239,3 +293,19 @@ def _in_order(pool: Pool, leaves: tuple[str, ...], low: Moment, high_ms: int) ->
         for each in pool.between(leaf, low, high_ms):
             merged.setdefault(each.moment, (leaf, each))
     return [merged[moment] for moment in sorted(merged)]
+
+
+def _run(row: list[Occurrence], step: Stride) -> list[Chosen]:
+    """What a step accepts from the start of ``row`` on, without a gap, and no more than it may take."""
+    run: list[Chosen] = []
+    for occurrence in row[: step.most]:
+        leaf = next((leaf for leaf in step.leaves if leaf in occurrence.leaves), None)
+        if leaf is None:
+            break
+        run.append((leaf, occurrence))
+    return run
+
+
+def _index_after(row: list[Occurrence], time_ms: int) -> int:
+    """Where in ``row`` begins what is later than an instant."""
+    return bisect_right(row, time_ms, key=attrgetter("time_ms"))

@@ -31,6 +31,7 @@ from stream_triggers.core.condition import (
     ScheduleLeaf,
     Sequence,
     StatusLeaf,
+    Times,
     leaf_kind,
     members,
 )
@@ -79,7 +80,7 @@ class Possible:
                 return EITHER.intersection(*inner)
             case AtLeast():
                 return frozenset({key for key in EITHER if sum(key in each for each in inner) >= node.count})
-            case After() | Count() | Aggregate() | Changed():
+            case After() | Count() | Times() | Aggregate() | Changed():
                 return inner[0]
             case Not():
                 return self.keys(node.condition, path + ".not")

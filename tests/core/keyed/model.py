@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import chain, combinations, pairwise, product
 from typing import Literal
 
 TTL = 7 * 86_400
@@ -17,7 +17,10 @@ TTL = 7 * 86_400
 
 @dataclass(frozen=True)
 class Shape:
-    """A trigger: one node over events ``a``, ``b``, ``c``; ``vetoes`` are events that must not happen. In seconds."""
+    """A trigger: one node over events ``a``, ``b``, ``c``; ``vetoes`` are events that must not happen. In seconds.
+
+    ``repeats`` has how often each leaf is taken, at least and at most, or None where it is not repeated.
+    """
 
     word: Literal["all", "at_least", "sequence", "count", "after"]
     leaves: tuple[str, ...]
@@ -26,17 +29,30 @@ class Shape:
     vetoes: tuple[tuple[str, int | None], ...] = ()
     select: str = "each"
     grace: int = 0
+    repeats: tuple[tuple[int, int | None] | None, ...] = ()
+    strict: bool = False
+
+    def repeat(self, place: int) -> tuple[int, int | None] | None:
+        return self.repeats[place] if self.repeats else None
+
+    def is_repeated(self, code: str) -> bool:
+        return self.repeat(self.leaves.index(code)) is not None
 
     def written(self) -> dict:
         """The trigger as a file has it."""
-        select = {} if self.word in ("count", "after") else {"select": self.select}
+        select = {} if self.word in ("count", "after") or self.strict else {"select": self.select}
         leaves: list = [{"event": code, **select} for code in self.leaves]
+        for place, repeat in enumerate(self.repeats):
+            if repeat is not None:
+                leaf = {"event": self.leaves[place], **({} if self.select != "each" or self.strict else select)}
+                least, most = repeat
+                leaves[place] = {"one_or_more": leaf} if most is None else {"times": [least, most], "of": leaf}
         window = {"within": f"{self.within}s"} if self.within is not None else {}
         vetoes = [{"not": {"event": code}, **({"last": f"{last}s"} if last else {})} for code, last in self.vetoes]
         when: dict = {
             "all": {"all": [*leaves, *vetoes], **window},
             "at_least": {"at_least": self.number, "of": leaves, **window},
-            "sequence": {"sequence": leaves, **window},
+            "sequence": {"sequence": leaves, **window, **({"strict": True} if self.strict else {})},
             "count": {"count": leaves[0], "at_least": max(self.number, 1), **window},
             "after": {"after": leaves[0], "wait": f"{self.within}s"},
         }[self.word]
@@ -84,7 +100,7 @@ class Model:
         if code in self.shape.leaves:
             if self.guards and self.is_over(fact):
                 fact.mark = "late"
-            elif self.shape.word in ("all", "at_least") and self.shape.select in ("latest", "first"):
+            elif self.shape.word in ("all", "at_least") and not self.shape.is_repeated(code):
                 self.supersede(fact)
         self.decide()
         self.age()
@@ -98,6 +114,8 @@ class Model:
         return fact.time + self.span + self.shape.grace < self.watermark
 
     def supersede(self, new: Fact) -> None:
+        if self.shape.select not in ("latest", "first"):
+            return
         for old in self.alive(new.code):
             is_near = self.shape.within is None or abs(old.time - new.time) <= self.shape.within
             if old is not new and is_near:
@@ -125,7 +143,7 @@ class Model:
                 for fact in choice:
                     fact.mark = "taken"
                 self.runs.append((at, " ".join(fact.name for fact in sorted(choice, key=lambda fact: fact.moment))))
-                if self.shape.word == "sequence" and self.shape.select != "each":
+                if self.shape.word == "sequence" and (self.shape.select != "each" or self.shape.strict):
                     for fact in self.facts:
                         if fact.code in self.shape.leaves and not fact.mark and fact.moment <= last.moment:
                             fact.mark = "superseded"
@@ -155,7 +173,27 @@ class Model:
         return at, False, self.watermark >= deadline + self.shape.grace
 
     def preference(self, choice: tuple[Fact, ...]) -> tuple:
+        if self.shape.repeats:
+            return self.preference_of_repeated(choice)
         return min(fact.time for fact in choice), -len(choice), [fact.moment for fact in choice]
+
+    def preference_of_repeated(self, choice: tuple[Fact, ...]) -> tuple:
+        """The earliest start, then the earliest that is enough, then as many more as may be, the earliest again."""
+        steps = self.steps(choice)
+        numbers = [-len(step) for step in steps]
+        if self.shape.strict:
+            return min(fact.moment for fact in choice), numbers
+        core = [fact.moment for step, least in zip(steps, self.leasts(), strict=True) for fact in step[:least]]
+        return min(fact.time for fact in choice), core, numbers, [fact.moment for fact in choice]
+
+    def steps(self, choice: tuple[Fact, ...]) -> list[list[Fact]]:
+        return [
+            sorted((fact for fact in choice if fact.code == code), key=lambda fact: fact.moment)
+            for code in self.shape.leaves
+        ]
+
+    def leasts(self) -> list[int]:
+        return [(self.shape.repeat(place) or (1, 1))[0] for place in range(len(self.shape.leaves))]
 
     def choices(self) -> Iterator[tuple[Fact, ...]]:
         shape = self.shape
@@ -165,6 +203,13 @@ class Model:
                 if len(counted) >= max(shape.number, 1):
                     yield tuple(sorted(counted, key=lambda fact: fact.moment))
             return
+        if shape.repeats:
+            groups = [list(self.subsets(place)) for place in range(len(shape.leaves))]
+            for parts in product(*groups):
+                choice = tuple(chain(*parts))
+                if self.fits_repeated(parts, choice):
+                    yield choice
+            return
         options: list[list[Fact | None]] = [[*self.alive(code)] for code in shape.leaves]
         if shape.word == "at_least":
             options = [[*listed, None] for listed in options]
@@ -172,6 +217,28 @@ class Model:
             choice = tuple(fact for fact in picked if fact is not None)
             if choice and self.fits(choice):
                 yield choice
+
+    def subsets(self, place: int) -> Iterator[tuple[Fact, ...]]:
+        least, most = self.shape.repeat(place) or (1, 1)
+        there = sorted(self.alive(self.shape.leaves[place]), key=lambda fact: fact.moment)
+        for number in range(least, (len(there) if most is None else most) + 1):
+            yield from combinations(there, number)
+
+    def fits_repeated(self, parts: tuple[tuple[Fact, ...], ...], choice: tuple[Fact, ...]) -> bool:
+        times = [fact.time for fact in choice]
+        if self.shape.within is not None and max(times) - min(times) > self.span:
+            return False
+        moments = sorted(fact.moment for fact in choice)
+        if self.shape.word == "sequence":
+            if not all(one[-1].moment < other[0].moment for one, other in pairwise(parts)):
+                return False
+            row = sorted(fact.moment for code in self.shape.leaves for fact in self.alive(code))
+            if self.shape.strict:
+                return [each for each in row if moments[0] <= each <= moments[-1]] == moments
+            return len(parts[-1]) == self.leasts()[-1]  # nothing is waited for at the end
+        is_awaited = self.shape.within is not None and any(back is None for _, back in self.shape.vetoes)
+        core = [part[:least] for part, least in zip(parts, self.leasts(), strict=True)]
+        return is_awaited or moments[-1] == max(fact.moment for fact in chain(*core))
 
     def fits(self, choice: tuple[Fact, ...]) -> bool:
         times = [fact.time for fact in choice]

@@ -278,6 +278,165 @@ COUNT = {
     ),
 }
 
+FAILED_THEN_IN = "when: {sequence: [{times: %s, of: {event: f}}, {event: s}], within: 10s}"
+
+TIMES = {
+    "three, then another": (FAILED_THEN_IN % "3", "f@0 f@1 s@2 f@3 s@4", "4:f0+f1+f3+s4", "superseded:s2"),
+    "it begins with those that are still in the window": (
+        FAILED_THEN_IN % "3",
+        "f@0 f@5 f@6 f@7 s@11",
+        "11:f5+f6+f7+s11",
+        "superseded:f0",
+    ),
+    "of more than so often the earliest take part": (
+        FAILED_THEN_IN % "2",
+        "f@0 f@1 f@2 s@3",
+        "3:f0+f1+s3",
+        "superseded:f2",
+    ),
+    "as many as there are up to the most": (
+        FAILED_THEN_IN % "[2, 3]",
+        "f@0 f@1 f@2 f@3 s@4 f@5 f@6 s@7",
+        "4:f0+f1+f2+s4 7:f5+f6+s7",
+        "superseded:f3",
+    ),
+    "what comes after the next step is not taken": (
+        FAILED_THEN_IN % "[1, 3]",
+        "f@0 f@2 s@1",
+        "1:f0+s1",
+        "",
+    ),
+    "with each nothing is passed over": (
+        "when: {sequence: [{times: 2, of: {event: f, select: each}}, {event: s}], within: 10s}",
+        "f@0 f@1 f@2 f@3 s@4 s@5",
+        "4:f0+f1+s4 5:f2+f3+s5",
+        "",
+    ),
+    "what is reused is taken again": (
+        "when: {sequence: [{times: 2, of: {event: f, reuse: true}}, {event: s}], within: 10s}",
+        "f@0 f@1 s@2 s@3",
+        "2:f0+f1+s2 3:f0+f1+s3",
+        "",
+    ),
+    "at one instant the order is that of arrival": (
+        FAILED_THEN_IN.replace("{event: s}", "{times: 2, of: {event: s}}") % "[1, 3]",
+        "f@0{n:1} f@0{n:2} s@0{n:3} s@0{n:4}",
+        "0:f0+f0+s0+s0",
+        "",
+    ),
+    "all until": (
+        "when: {one_or_more: {event: a}, until: {event: b}}",
+        "b@0 a@1 a@2 b@3 b@4",
+        "3:a1+a2+b3",
+        "superseded:b0",
+    ),
+    "the last step fires with the first that is enough": (
+        "when: {sequence: [{event: b}, {one_or_more: {event: a}}], within: 10s}",
+        "a@0 b@1 a@2 a@3",
+        "2:b1+a2",
+        "superseded:a0",
+    ),
+    "two that are repeated": (
+        "when: {sequence: [{one_or_more: {event: a}}, {times: 2, of: {event: b}}], within: 10s}",
+        "a@0 a@1 b@2 a@3 b@4",
+        "4:a0+a1+b2+b4",
+        "superseded:a3",
+    ),
+    "in all": (
+        "when: {all: [{times: 2, of: {event: a}}, {event: b}], within: 10s}",
+        "a@0 b@5 a@11 b@12 a@12.5",
+        "12.5:a11+b12+a12.5",
+        "superseded:b5",
+    ),
+}
+TIMES |= {
+    "in all as many as there are": (
+        "when: {all: [{times: [2, 3], of: {event: a}}, {event: b}], within: 10s}",
+        "a@0 a@1 a@2 a@3 b@4",
+        "4:a0+a1+a2+b4",
+        "",
+    ),
+    "in all with a window that must stay empty they are all of the window": (
+        "when: {all: [{one_or_more: {event: a}}, {not: {event: b}}], within: 10s}",
+        "a@0 a@5 a@10 a@10.001 =10 b@30 =21",
+        "10:a0+a5+a10 20.001:a10.001",
+        "",
+    ),
+    "what is vetoed are all of them": (
+        "when: {all: [{one_or_more: {event: a}}, {not: {event: b}}], within: 10s}",
+        "a@0 a@5 b@7 =10",
+        "",
+        "vetoed:a0+a5+b7",
+    ),
+    "with a schedule they are all since the instant before": (
+        "when: {all: [{cron: '* * * * *'}, {one_or_more: {event: a}}]}",
+        "a@0 a@1 =40 a@50 =100",
+        "40:a0+a1+2023-11-14T22:14:00Z 100:a50+2023-11-14T22:15:00Z",
+        "",
+    ),
+    "in any the one that came to hold first": (
+        "when: {sequence: [{any: [{times: [2, 9], of: {event: a}}, {event: c}]}, {event: b}], within: 10s}",
+        "a@0 a@1 a@2 b@3",
+        "3:a0+a1+a2+b3",
+        "",
+    ),
+    "alone it fires each time": (
+        "ttl: 10s\nwhen: {times: 2, of: {event: a}}",
+        "a@0 a@1 a@2 =12.001 a@12.001 a@12.002 =30",
+        "1:a0+a1 12.002:a12.001+a12.002",
+        "partial_expired:a2",
+    ),
+    "a wait for it": ("when: {after: {times: 2, of: {event: a}}, wait: 5s}", "a@0 a@1 =6", "6:a0+a1", ""),
+    "of two kinds together": (
+        "when: {sequence: [{times: 3, of: {any: [{event: a}, {event: b}]}}, {event: s}], within: 10s}",
+        "a@0 b@1 a@2 s@3",
+        "3:a0+b1+a2+s3",
+        "",
+    ),
+    "strict allows nothing between": (
+        "when: {sequence: [{times: 2, of: {event: a}}, {event: b}], within: 10s, strict: true}",
+        "a@0 b@1 a@2 a@3 b@4",
+        "4:a2+a3+b4",
+        "superseded:a0 superseded:b1",
+    ),
+    "strict takes no more than the most": (
+        "when: {sequence: [{times: [1, 2], of: {event: a}}, {event: b}], within: 10s, strict: true}",
+        "a@0 a@1 a@2 b@3",
+        "3:a1+a2+b3",
+        "superseded:a0",
+    ),
+    "strict leaves what the next step needs": (
+        "when: {sequence: [{one_or_more: {event: a}}, {event: a, filter: {n: 1}}, {event: b}], strict: true}",
+        "a@0 a@1 a@2{n:1} b@3",
+        "3:a0+a1+a2+b3",
+        "",
+    ),
+    "as a veto": (
+        "when: {all: [{event: a}, {not: {times: 2, of: {event: b}}}], within: 10s}",
+        "a@0 b@1 =10 a@20 b@21 b@22 =30",
+        "10:a0",
+        "vetoed:a20+b21+b22",
+    ),
+    "a count as a veto": (
+        "when: {all: [{event: a}, {not: {count: {event: b}, at_least: 2}}], within: 10s}",
+        "a@0 b@1 =10 a@20 b@21 b@22 =30",
+        "10:a0",
+        "vetoed:a20+b21+b22",
+    ),
+    "several things as a veto": (
+        "when: {all: [{event: a}, {not: {all: [{event: b}, {event: c}], within: 5s}}], within: 10s}",
+        "a@0 b@1 c@2 =10",
+        "",
+        "vetoed:a0+b1+c2",
+    ),
+    "a strict sequence as a veto": (
+        "when: {all: [{event: a}, {not: {sequence: [{event: b}, {event: c}], strict: true}}], within: 10s}",
+        "a@0 b@1 c@2 =10",
+        "",
+        "vetoed:a0+b1+c2",
+    ),
+}
+
 AT_LEAST = {
     "two of three": (
         "when: {at_least: 2, of: [{event: a}, {event: b}, {event: c}], within: 10s}",
@@ -585,7 +744,22 @@ TREE = {
 
 CASES = {
     name: case
-    for table in (ALL, SELECT, NOT, AFTER, COUNT, AT_LEAST, SEQUENCE, WHERE, CHANGED, AGGREGATE, SCHEDULE, RESET, TREE)
+    for table in (
+        ALL,
+        SELECT,
+        NOT,
+        AFTER,
+        COUNT,
+        TIMES,
+        AT_LEAST,
+        SEQUENCE,
+        WHERE,
+        CHANGED,
+        AGGREGATE,
+        SCHEDULE,
+        RESET,
+        TREE,
+    )
     for name, case in table.items()
 }
 

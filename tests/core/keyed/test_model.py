@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from hypothesis import given, settings
@@ -61,6 +62,40 @@ SHAPES = st.one_of(
 )
 
 
+REPEATS = st.sampled_from([(1, None), (2, 2), (2, 3), (1, 2)])
+MANY = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from("aaaabbc"), st.integers(-2, 3)),
+        st.tuples(st.sampled_from("aaaabbx"), st.integers(-2, 3)),
+        st.tuples(st.just(""), st.integers(0, 3)),
+    ),
+    min_size=8,
+    max_size=12,
+)
+REPEATING = st.one_of(
+    st.builds(
+        Shape,
+        st.just("sequence"),
+        st.sampled_from([("a", "b"), ("b", "a"), ("a", "b", "c")]),
+        st.sampled_from([None, 6, 12]),
+        select=st.sampled_from(["each", "first"]),
+        grace=GRACES,
+        repeats=st.tuples(REPEATS, st.none() | REPEATS),
+        strict=st.booleans(),
+    ),
+    st.builds(
+        Shape,
+        st.just("all"),
+        st.sampled_from([("a", "b"), ("a", "b", "c")]),
+        st.sampled_from([None, 6, 12]),
+        vetoes=st.sampled_from([(), (("x", None),), (("x", 2),)]),
+        select=st.sampled_from(["each", "latest", "first"]),
+        grace=GRACES,
+        repeats=st.tuples(REPEATS, st.none() | REPEATS),
+    ),
+).map(lambda shape: replace(shape, repeats=(*shape.repeats, None)[: len(shape.leaves)]))
+
+
 def played(written: dict[str, Any], moves: list[Move]) -> Machine:
     machine, clock = Machine(written), 0
     for code, by in moves:
@@ -86,6 +121,12 @@ def modelled(shape: Shape, moves: list[Move]) -> Model:
 @given(SHAPES, MOVES)
 @settings(max_examples=1000, deadline=None)
 def test_a_trigger_fires_as_the_evaluator_that_sees_everything_says(shape, moves):
+    assert played(shape.written(), moves).ran == modelled(shape, moves).runs
+
+
+@given(REPEATING, MANY)
+@settings(max_examples=500, deadline=None)
+def test_what_is_repeated_is_taken_as_that_evaluator_says(shape, moves):
     assert played(shape.written(), moves).ran == modelled(shape, moves).runs
 
 

@@ -49,7 +49,11 @@ COUNTS = st.builds(
 
 def joined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     several = st.lists(inner, min_size=2, max_size=3)
-    nots = st.builds(lambda code, last: {"not": {"event": code}, **last}, CODES, st.sampled_from([{}, {"last": "2s"}]))
+    nots = st.builds(
+        lambda negative, last: {"not": negative, **last},
+        PLAIN | st.builds(lambda leaf: {"times": 2, "of": leaf}, PLAIN),
+        st.sampled_from([{}, {"last": "2s"}]),
+    )
     return st.one_of(
         st.builds(
             lambda members, negative, within: {"all": [*members, *negative], **within},
@@ -62,7 +66,7 @@ def joined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(lambda members, within: {"sequence": members, **within}, several, WITHIN),
         st.builds(
             lambda listed, within: {"sequence": listed, "strict": True, **within},
-            st.lists(PLAIN, min_size=2, max_size=3),
+            st.lists(PLAIN | st.builds(lambda leaf: {"times": [1, 2], "of": leaf}, PLAIN), min_size=2, max_size=3),
             WITHIN,
         ),
         st.builds(
@@ -73,7 +77,12 @@ def joined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-TREES = st.recursive(LEAVES | COUNTS | WATCHERS, joined, max_leaves=6)
+REPEATED = st.one_of(
+    st.builds(lambda leaf, number: {"times": number, "of": leaf}, PLAIN, st.sampled_from([1, 2, [1, 2], [2, 9]])),
+    st.builds(lambda leaf: {"one_or_more": {**leaf, "select": "each", "reuse": True}}, PLAIN),
+    st.builds(lambda leaf, other: {"one_or_more": leaf, "until": other}, PLAIN, PLAIN),
+)
+TREES = st.recursive(LEAVES | COUNTS | WATCHERS | REPEATED, joined, max_leaves=6)
 WHENS = st.one_of(
     TREES,
     st.builds(lambda tree: {"any": [{"cron": "* * * * *"}, tree]}, TREES),
