@@ -13,12 +13,17 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from stream_triggers.errors import EvaluationFailed
+
 TEXT_BYTES_MAX = 64 * 1024
 """Longest id, key, or other text beside the JSON parts of a message, in UTF-8. A run repeats some several times,
 and must fit where its message did."""
 
 TIME_MS_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999, the end of what ``datetime`` and its like can show."""
+
+_SHORT = TEXT_BYTES_MAX // 4
+"""Texts of so many characters in all are within the limit, whatever they are."""
 
 Kind: TypeAlias = Literal["event", "status", "result", "exception", "schedule"]
 """The kinds of leaf a message (or, for ``schedule``, a nominal instant) can satisfy."""
@@ -103,6 +108,17 @@ def kind_of(message: Message) -> Kind:
             return "result"
         case TaskResult():
             return "exception"
+
+
+def require_short(message: Message, key: str | None) -> None:
+    """Raise ``EvaluationFailed`` if ``key``, or a text that a run repeats of ``message``, is too long."""
+    root, traceparent = message.root or "", message.traceparent or ""
+    if len(key or "") + len(message.id) + len(root) + len(traceparent) <= _SHORT:
+        return
+    for name, text in (("key", key or ""), ("id", message.id), ("root", root), ("traceparent", traceparent)):
+        size_bytes = len(text.encode())
+        if size_bytes > TEXT_BYTES_MAX:
+            raise EvaluationFailed(f"{name} has {size_bytes} bytes, the limit is {TEXT_BYTES_MAX}")
 
 
 class Position(msgspec.Struct, frozen=True):

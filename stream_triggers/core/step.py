@@ -6,20 +6,15 @@ here for ``verify``, and the route stage must write the same, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import orjson
 
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.message import TEXT_BYTES_MAX, Kind, Message, kind_of
+from stream_triggers.core.message import Kind, Message, kind_of, require_short
 from stream_triggers.core.route import Plan
 from stream_triggers.errors import EvaluationFailed
 
 DEPTH_MAX = 2**31 - 1
 """The largest depth a message can say; a chain that is longer stays there."""
-
-_SHORT = TEXT_BYTES_MAX // 4
-"""Texts of so many characters in all are within the limit, whatever they are."""
 
 
 def key_and_arguments(
@@ -32,9 +27,7 @@ def key_and_arguments(
     """
     trigger_id = owner.trigger.id
     key = owner.key(message, kind, trigger_id) if owner.key else None
-    root, traceparent = message.root or "", message.traceparent or ""
-    if len(key or "") + len(message.id) + len(root) + len(traceparent) > _SHORT:
-        _require_short({"key": key or "", "id": message.id, "root": root, "traceparent": traceparent})
+    require_short(message, key)
     try:
         arguments = orjson.dumps(owner.arguments(message, kind, trigger_id, run_id))
     except TypeError as error:  # nested more deeply than can be written, though it could be read
@@ -43,13 +36,6 @@ def key_and_arguments(
         size = len(arguments) + len(key or "")
         raise EvaluationFailed(f"arguments and key have {size} bytes, the limit is {bytes_max}")
     return key, arguments
-
-
-def _require_short(texts: Mapping[str, str]) -> None:
-    for name, text in texts.items():
-        size_bytes = len(text.encode())
-        if size_bytes > TEXT_BYTES_MAX:
-            raise EvaluationFailed(f"{name} has {size_bytes} bytes, the limit is {TEXT_BYTES_MAX}")
 
 
 def depth_after(message: Message) -> int:

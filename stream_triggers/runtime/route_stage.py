@@ -215,7 +215,13 @@ class RouteStage:
     def _write_facts(self, keyed: KeyedPlan, firing: _Firing, outputs: Outputs) -> None:
         """What the keyed stage is to know of a match; one that it is told nothing of is not claimed."""
         claim, _, match, kind, (message, *_), record, source = firing
-        routed = keyed.routing.facts(message, (match.leaf, *match.more), Position(*source.partition, record.offset()))
+        position = Position(*source.partition, record.offset())
+        try:
+            routed = keyed.routing.facts(message, (match.leaf, *match.more), position)
+        except EvaluationFailed as failure:
+            failed = MatchFailure(match.plan, match.leaf, failure.message)
+            self._failed("arguments_failed", failed, kind, message, record, outputs)
+            return
         for refusal in routed.refusals:
             decision = _decision(refusal.reason, match.plan, kind, message, record, None, refusal.detail)
             self._decide(decision, source, outputs)

@@ -85,6 +85,7 @@ class Stage:
         self.outputs.invocations += outputs.invocations
         self.outputs.runs += outputs.runs
         self.outputs.dead_letters += outputs.dead_letters
+        self.outputs.facts += outputs.facts
         return self
 
     def commit(self) -> None:
@@ -424,6 +425,19 @@ def test_no_run_is_made_of_a_message_with_a_long_text_that_it_would_repeat(
     assert stage.fired() == ["ship event/e2"]
     (letter,) = decoded(stage.outputs.dead_letters, DeadLetter)
     assert (letter.stage, letter.error) == ("arguments", f"when: {field} has {size_bytes} bytes, the limit is 65536")
+
+
+@pytest.mark.parametrize("field", ["id", "root", "traceparent", "key"])
+def test_no_fact_is_made_of_a_message_with_a_long_text_that_a_run_would_repeat(field: str) -> None:
+    counted = {**SHIP, "key": "${event.key}", "when": {"count": {"event": "paid"}, "at_least": 2, "within": "1h"}}
+    stage = Stage(counted, bytes_max=LARGEST)
+    event = Event("paid", "e1", 7, "k", {"order": 1})
+    stage.process(msgspec.structs.replace(event, **{field: TEXT + "x"}))
+    assert stage.outputs.facts == []
+    (letter,) = decoded(stage.outputs.dead_letters, DeadLetter)
+    assert (letter.stage, letter.trigger_id) == ("arguments", "ship")
+    assert letter.error.endswith(f": {field} has 65537 bytes, the limit is 65536")
+    assert [each.split(" event/")[0] for each in stage.decisions()] == ["arguments_failed ship"]
 
 
 def test_whatever_a_message_within_the_limits_makes_can_be_written() -> None:

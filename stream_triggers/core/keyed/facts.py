@@ -5,6 +5,7 @@ Rules:
    text, number or boolean, the leaf has no fact but a refusal ``no_key``: there is no shared state for what has no key.
 2. One message makes one fact for each key that it has for the leaves that accepted it, in the order of the leaves.
 3. A fact has what the leaves named in it need of the message, and no more.
+4. A key, an id or another text of the message that a run could not repeat makes no fact at all: ``EvaluationFailed``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stream_triggers.core.filter import Path, parse_path
 from stream_triggers.core.keyed.needs import Need, compile_document, merged_need, need_of
 from stream_triggers.core.keyed.places import Place
 from stream_triggers.core.keyed.state import Refusal
-from stream_triggers.core.message import JsonValue, Kind, Message, Participant, Position, kind_of
+from stream_triggers.core.message import JsonValue, Kind, Message, Participant, Position, kind_of, require_short
 from stream_triggers.core.record import Fact
 from stream_triggers.core.reference import ALL, roots_in
 from stream_triggers.core.trigger import Trigger
@@ -55,16 +56,21 @@ class Routing:
         self._documents: dict[tuple[str, ...], Callable[[Message], JsonValue]] = {}
 
     def facts(self, message: Message, leaves: Sequence[str], position: Position) -> Routed:
-        """The facts of a message that ``leaves``, ids in the order of the trigger, have accepted."""
+        """The facts of a message that ``leaves``, ids in the order of the trigger, have accepted.
+
+        Raises ``EvaluationFailed`` for texts that are too long.
+        """
         kind = kind_of(message)
         by_key: dict[str, list[str]] = {}
         refusals: list[Refusal] = []
         for leaf in leaves:
-            key = self._keys[leaf]
+            key_of = self._keys[leaf]
             try:
-                by_key.setdefault("" if key is None else key(message, kind, self._trigger.id), []).append(leaf)
+                by_key.setdefault("" if key_of is None else key_of(message, kind, self._trigger.id), []).append(leaf)
             except EvaluationFailed as failure:
                 refusals.append(Refusal("no_key", failure.message, (self._participant(leaf, message, kind, position),)))
+        for key in by_key:
+            require_short(message, key)
         facts = [self._fact(key, tuple(named), message, kind, position) for key, named in by_key.items()]
         return Routed(tuple(facts), tuple(refusals))
 

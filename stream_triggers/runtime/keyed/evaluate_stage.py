@@ -11,7 +11,8 @@ Rules:
 3. At most ``TIMERS_PER_TICK`` states are looked at for one tick, in the order (instant, state key); what is left is due
    at the next tick, which the owner of the partition writes as soon as it has read this one.
 4. The wall clock of a fact is the time of its record. Clocks never go back, whatever is written.
-5. A state that outgrows what the changelog takes is dropped, and a decision says so.
+5. A state that outgrows what the changelog takes is dropped, a run that outgrows what its topics take is not made, and
+   a decision says so.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from stream_triggers.core.invocation import Decision, Reason
-from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Outcome, Refusal, encode_state
-from stream_triggers.core.message import Participant
+from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Firing, Outcome, Refusal, encode_state
+from stream_triggers.core.message import TEXT_BYTES_MAX, Participant
 from stream_triggers.core.record import Activation, Fact, Tick
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.codec import decode, encode
@@ -33,6 +34,7 @@ from stream_triggers.runtime.keyed.plans import Plan
 from stream_triggers.runtime.keyed.states import NEVER, FactsPartition, Kept, States
 from stream_triggers.runtime.log import Record
 from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
 from stream_triggers.telemetry import Counters
 
 TIMERS_PER_TICK = 1000
@@ -46,6 +48,9 @@ STATE_BYTES_MAX = 2 * 1024 * 1024
 
 SIZE_CHECKED_BYTES = STATE_BYTES_MAX // 4
 """From which estimated size on a state is written to see how large it is."""
+
+RUN_BYTES_MAX = MESSAGE_BYTES_MAX - TEXT_BYTES_MAX - 1024
+"""Largest invocation, and largest run record: what a topic takes, less the key and what Kafka adds."""
 
 NUL = b"\0"
 
@@ -203,16 +208,24 @@ class _Batch:
     ) -> None:
         """Write what a step has made; ``always``, also when nothing is to be remembered anew: its timer is over."""
         for firing in outcome.firings:
-            invocation, run, run_hex = write_firing(firing, plan.trigger, plan.version)
-            out_key = firing.key.encode() if firing.key else run_hex
-            self._outputs.invocations.append({"value": invocation, "key": out_key})
-            self._outputs.runs.append({"value": run, "key": run_hex, "partition": self._runs_partition})
+            self._fire(firing, plan, active, record)
         for refusal in outcome.refusals:
             self._refuse(refusal, active, record)
         if always or outcome.state is not before.state or outcome.wake != before.wake:
             size = self._partition.put(key, outcome.state, outcome.wake, record.offset(), more_bytes)
             if size > SIZE_CHECKED_BYTES and outcome.state is not None:
                 self._bound(key, outcome, active, record)
+
+    def _fire(self, firing: Firing, plan: Plan, active: Active, record: Record) -> None:
+        invocation, run, run_hex = write_firing(firing, plan.trigger, plan.version)
+        size, limit = max(len(invocation), len(run)), RUN_BYTES_MAX
+        if size > limit:
+            detail = f"a run with {len(firing.participants)} participants has {size} bytes, the limit is {limit}"
+            self._refuse(Refusal("arguments_failed", detail, firing.participants, firing.run_id), active, record)
+            return
+        out_key = firing.key.encode() if firing.key else run_hex
+        self._outputs.invocations.append({"value": invocation, "key": out_key})
+        self._outputs.runs.append({"value": run, "key": run_hex, "partition": self._runs_partition})
 
     def _bound(self, key: bytes, outcome: Outcome, active: Active, record: Record) -> None:
         """Drop a state that a record of the changelog cannot hold."""

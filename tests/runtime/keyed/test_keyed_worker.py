@@ -117,6 +117,72 @@ def test_an_activation_with_the_definition_stands_before_the_first_fact() -> Non
     assert of_both[0].definition_offset == 1
 
 
+# Bounds
+
+LISTED = {
+    "id": "listed", "task": "ship", "key": KEY, "args": {"each": "${all.x.payload}"},
+    "when": {"count": {"event": "paid", "as": "x"}, "at_least": 3, "within": "1h"},
+}  # fmt: skip
+THOUSANDS = [{"count": {"event": f"e{number}"}, "at_least": 1000} for number in range(2)]
+MANY = {"id": "many", "task": "ship", "key": KEY, "args": {}, "when": {"all": THOUSANDS, "within": "1h"}}
+LONG_IDS = {
+    **LISTED, "when": {**LISTED["when"], "at_least": 20}, "args": dict.fromkeys("abcde", "${all.x.payload.note}"),
+}  # fmt: skip
+
+
+def order(code: str, name: str, **payload: Any) -> Event:
+    return Event(code, name, START_MS, None, {"order": "o1", **payload})
+
+
+def test_a_key_that_no_run_could_repeat_is_a_decision_and_a_dead_letter() -> None:
+    bundle = EngineBundle(payload_bytes_max=3 * 1024 * 1024)
+    bundle.define(BOTH)
+    worker = bundle.ready()
+    huge = "o" * 1024 * 1024
+    bundle.send(event("paid", huge), event("packed", huge), event("paid", "o1"), event("packed", "o1"))
+    work(bundle, 200, worker)
+    assert fired(bundle) == ["ship o1"]
+    assert [each.reason for each in bundle.decisions()] == ["arguments_failed"] * 2
+    assert [each.stage for each in bundle.dead_letters()] == ["arguments"] * 2
+
+
+def test_lists_that_outgrow_the_arguments_of_a_run_are_a_decision() -> None:
+    bundle = EngineBundle(payload_bytes_max=100_000)
+    bundle.define(LISTED)
+    worker = bundle.ready()
+    bundle.send(*(order("paid", f"large-{n}", note="x" * 40_000) for n in range(3)))
+    bundle.send(*(order("paid", f"small-{n}") for n in range(3)))
+    work(bundle, 200, worker)
+    assert [each.causes for each in bundle.invocations()] == [("event/small-0", "event/small-1", "event/small-2")]
+    assert [(each.reason, each.id) for each in bundle.decisions()] == [("arguments_failed", "large-2")]
+
+
+def test_thousands_of_participants_are_one_run_or_a_decision_that_their_state_is_too_large() -> None:
+    bundle = EngineBundle()
+    bundle.define(MANY)
+    worker = bundle.ready()
+    bundle.send(*(order(f"e{n % 2}", f"{n}") for n in range(2000)))
+    work(bundle, 500, worker)
+    assert [len(each.causes) for each in bundle.invocations()] == [2000]
+    bundle.send(*(order(f"e{n % 2}", f"{n}{'x' * 1500}") for n in range(2000)))
+    work(bundle, 500, worker)
+    assert len(bundle.invocations()) == 1
+    assert {each.reason for each in bundle.decisions()} == {"hot_key"}
+
+
+def test_a_run_that_its_topics_do_not_take_is_a_decision() -> None:
+    bundle = EngineBundle(payload_bytes_max=3 * 1024 * 1024)
+    bundle.define(LONG_IDS)
+    worker = bundle.ready()
+    bundle.send(*(order("paid", f"{n:02}{'x' * 65_000}", note="x" * 30_000) for n in range(20)))
+    bundle.send(*(order("paid", f"small-{n}", note="") for n in range(20)))
+    work(bundle, 500, worker)
+    assert [len(each.causes) for each in bundle.invocations()] == [20]
+    (decision,) = bundle.decisions()
+    assert (decision.reason, decision.id[:2]) == ("arguments_failed", "19")
+    assert decision.detail.startswith("a run with 20 participants has 43")
+
+
 # Crashes
 
 
