@@ -10,7 +10,8 @@ Rules:
    ``first`` in a sequence, and ``each`` everywhere else. A plain ``all`` in a trigger without any key, window or
    schedule is the exception: there it is ``each``, and occurrences pair one to one.
 4. In a group, of the occurrences of a leaf that selects ``latest`` or ``first`` and lie within the window of each
-   other, and between the same instants of a schedule, only that one is kept.
+   other, and between the same instants of a schedule, only that one is kept. But which is the first to fit is known
+   only then: of a leaf that selects ``first`` and that a comparison names, those after it go when it takes part.
 5. Of a leaf that is only a veto, one between two others that lie within its window of each other makes no difference
    and is not kept.
 """
@@ -63,6 +64,8 @@ class Term:
     until: tuple[Schedule, ...] = ()
     only: str = ""
     """"latest" or "first" where one takes the place of others that are at most ``near_ms`` away."""
+    is_first_to_fit: bool = False
+    """Whether it does so only when it takes part, because it is compared before."""
     near_ms: int | None = None
     thin_ms: int | None = None
     """The window in which, of three, the one in the middle makes no difference."""
@@ -107,6 +110,7 @@ class _Context:
     counted_by: tuple[str, ...] | None = None
     group: int = 0
     is_guarded: bool = False
+    compared: frozenset[str] = frozenset()
 
     @property
     def retain_ms(self) -> int:
@@ -180,6 +184,7 @@ class Builder:
     def _leaf(self, path: str, around: _Context) -> LeafSearch:
         place = self.places[path]
         select = place.pick.select or around.select
+        only = select if around.only and select in ("latest", "first") and not around.is_veto else ""
         self.terms[place.id] = Term(
             id=place.id,
             path=path,
@@ -187,7 +192,8 @@ class Builder:
             is_veto=around.is_veto,
             retain_ms=around.retain_ms,
             until=around.until,
-            only=select if around.only and select in ("latest", "first") and not around.is_veto else "",
+            only=only,
+            is_first_to_fit=only == "first" and place.id in around.compared,
             near_ms=around.near_ms,
             thin_ms=around.thin_ms,
             line=None if select == "each" else around.line,
@@ -237,13 +243,15 @@ class Builder:
         select = "latest" if happening > 1 and not self.is_plain else "each"
         negative = [(where, each) for where, each in listed if isinstance(each, Not)]
         is_guarded = inner.is_guarded or bool(negative) or schedule is not None
-        group = replace(inner, select=select, only=True, is_guarded=is_guarded)
+        clauses = self._clauses(node.where, path)
+        compared = frozenset[str]().union(*(clause.leaves for clause in clauses))
+        group = replace(inner, select=select, only=True, is_guarded=is_guarded, compared=compared)
         searches = [self._build(each, where, group) for where, each in listed if not isinstance(each, _APART)]
         vetoes = tuple([self._veto(each, where, inner, node.within_ms) for where, each in negative])
         found = tuple([search for search in searches if search is not None])
         leaves, reused = self._leaves_of([each for each in listed if not isinstance(each[1], Not)], around)
         search = AllSearch(found, leaves, reused, within_ms=node.within_ms, grace_ms=self.grace_ms)
-        search.clauses = self._clauses(node.where, path)
+        search.clauses = clauses
         search.needed = frozenset([each.leaf for each in found if isinstance(each, LeafSearch)])
         if schedule is None:
             search.vetoes = vetoes
@@ -301,7 +309,8 @@ class Builder:
             is_latest = isinstance(member, Pick) and member.select == "latest" and isinstance(search, LeafSearch)
             latest.append(self.places[path + end].id if is_latest else None)
         clauses = self._clauses(node.where, path)
-        return SequenceSearch(tuple(found), tuple(latest), within_ms=node.within_ms, clauses=clauses)
+        leaves, _ = self._leaves_of([(path + end, member) for end, member in members(node)], around)
+        return SequenceSearch(tuple(found), tuple(latest), leaves, within_ms=node.within_ms, clauses=clauses)
 
     def _strict(self, node: Sequence, path: str, around: _Context) -> Search:
         self.lines += 1

@@ -41,12 +41,12 @@ class Clause:
         sides = ((comparison.left, at(path, "left")), (comparison.right, right))
         self._left, self._right = (compile_cast(template, where, roots, leaves) for template, where in sides)
         named = [each.root for template, where in sides for _, each in references(template, where, roots)]
-        self._leaves = frozenset(leaves[root.removeprefix("all.")] for root in named)
+        self.leaves = frozenset(leaves[root.removeprefix("all.")] for root in named)
 
     def is_judged_by(self, chosen: Sequence[Chosen], newly: Sequence[Chosen]) -> bool:
         """Whether the comparison can be judged now that the last, ``newly``, have been chosen, and not before."""
-        missing = self._leaves.difference([leaf for leaf, _ in chosen])
-        return not missing and not self._leaves.isdisjoint([leaf for leaf, _ in newly])
+        missing = self.leaves.difference([leaf for leaf, _ in chosen])
+        return not missing and not self.leaves.isdisjoint([leaf for leaf, _ in newly])
 
     def accepts(self, chosen: Sequence[Chosen]) -> bool:
         """Whether the comparison is true; raises ``EvaluationFailed``."""

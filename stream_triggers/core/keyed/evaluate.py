@@ -243,7 +243,7 @@ class Step:
     def _match(self) -> None:
         pool = self.kept.pool
         while self.kept.by_at:
-            pool.wake_ms = None
+            pool.begin()
             found = self._find()
             if pool.struck:
                 self._strike()
@@ -292,6 +292,10 @@ class Step:
             left = [leaf for leaf in occurrence.leaves if terms[leaf].is_veto]
             left += [leaf for leaf in chosen if terms[leaf].is_kept_for_more]
             self.kept.forget(occurrence, tuple(left), USED)
+        for leaf, occurrence in found.chosen:
+            if leaf in terms and terms[leaf].is_first_to_fit:
+                for gone in self.kept.pass_later(leaf, occurrence):
+                    self.refuse("superseded", "another one took its place", gone)
         if self.plan.lines:
             self._pass_over(found)
         if found.nominal_ms is not None:

@@ -47,7 +47,7 @@ class Kept:
             listed = self.pool.by_leaf[leaf]
             if len(listed) == 1:
                 continue
-            if term.only:
+            if term.only and not term.is_first_to_fit:
                 superseded += self._only_one(term, occurrence)
             elif term.thin_ms is not None:
                 self._thin(term, occurrence)
@@ -69,6 +69,12 @@ class Kept:
             del self.by_at[now.at]
         is_told = self._terms[leaf].is_veto or now.fate != FRESH or any(self.is_part(each) for each in left)
         return [] if is_told else [now]
+
+    def pass_later(self, leaf: str, first: Occurrence) -> list[Occurrence]:
+        """Let go of what came later than the first of a leaf and near it; gives those whose end is to be told."""
+        term = self._terms[leaf]
+        later = [each for each in self.pool.by_leaf.get(leaf, ()) if each.moment > first.moment]
+        return [gone for each in later if self._are_near(term, first, each) for gone in self.lose(leaf, each)]
 
     def forget(self, occurrence: Occurrence, left: tuple[str, ...], fate: int) -> None:
         """Keep an occurrence only for the leaves that are left, with what has become of it."""

@@ -3,8 +3,8 @@
 Rules:
 1. The occurrences of a leaf are in the order of ``(time_ms, at)``: by their own instants, those of one instant in the
    order of their arrival. How they came to be kept does not matter to a search.
-2. A search changes nothing in a pool but ``struck`` and ``wake_ms``: what it found to be of no use any more, with the
-   reason, and the least watermark at which it would find something else.
+2. A search changes nothing in a pool but what it found out: ``struck`` is of no use any more, with the reason, and
+   ``wake_ms`` is the least watermark at which it would find something else. Besides it counts what it has looked at.
 """
 
 from __future__ import annotations
@@ -59,15 +59,29 @@ class Strike(NamedTuple):
 class Pool:
     """The kept occurrences of one key at one watermark."""
 
-    __slots__ = ("by_leaf", "struck", "wake_ms", "watermark_ms")
+    __slots__ = ("by_leaf", "is_spent", "looks", "losses", "struck", "wake_ms", "watermark_ms")
 
     def __init__(self, occurrences: Iterable[Occurrence], watermark_ms: int) -> None:
         self.watermark_ms = watermark_ms
         self.by_leaf: dict[str, list[Occurrence]] = {}
         self.struck: list[Strike] = []
-        self.wake_ms: int | None = None
+        self.losses = 1
+        """How many occurrences the next search goes without that has too many to look through."""
+        self.begin()
         for occurrence in occurrences:
             self.add(occurrence)
+
+    def begin(self) -> None:
+        """Begin a search."""
+        self.wake_ms: int | None = None
+        self.looks = 0
+        self.is_spent = False
+
+    def look(self, most: int) -> bool:
+        """Note that comparisons look at one more candidate; gives whether they may."""
+        self.looks += 1
+        self.is_spent = self.looks > most
+        return not self.is_spent
 
     def add(self, occurrence: Occurrence) -> None:
         """Add an occurrence to its leaves."""

@@ -9,9 +9,8 @@ Rules:
 2. Of the occurrences of a leaf ``latest`` takes the last in the window, ``first`` and ``each`` the first, ``all`` all
    of them, at least one.
 3. ``any``: the member that came to hold first, by order of members where that was at the same moment.
-4. ``all``: every member. One occurrence may satisfy several members. A comparison is judged when the last leaf that it
-   names has been chosen; an occurrence for which it is false is passed over in favour of the next, and one for which it
-   cannot be judged is struck as ``filter_failed``.
+4. ``all``: every member. One occurrence may satisfy several members. Of the choices in a window that comparisons accept
+   the first is taken, see ``fitting``.
 5. ``not`` in a group with a window: nothing of it from the first participant to the end of the window, both included.
    The group comes to hold at the end of the window, when the watermark with the grace has come there.
 6. ``not`` in a group without a window: nothing of it is kept; decided at once.
@@ -30,13 +29,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Protocol
 
 from stream_triggers.core.keyed.clause import Clause
+from stream_triggers.core.keyed.fitting import Fitting, give_up
 from stream_triggers.core.keyed.pool import ALWAYS, Chosen, Found, Pool, Strike, found_one, joined
 from stream_triggers.core.keyed.state import NO_POSITION, Moment, nominal_occurrence
 from stream_triggers.core.schedule import Schedule, after, before
-from stream_triggers.errors import EvaluationFailed
 
 
 class Search(Protocol):
@@ -49,8 +49,8 @@ class Search(Protocol):
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         """What satisfies the node after ``low`` and until ``high_ms``."""
 
-    def candidates(self, pool: Pool, low: Moment, high_ms: int) -> Iterator[Found]:
-        """The same and, for a leaf, what else would, in the order in which it would be taken."""
+    def candidates(self, pool: Pool, low: Moment, high_ms: int, compared: frozenset[str]) -> Iterator[Found]:
+        """The same and, for leaves that are ``compared``, what else would, in the order in which it would be taken."""
 
     def grow(self, pool: Pool, found: Found, limit: Moment) -> Found:
         """``found``, in which its own choice is, with what more it may take of what comes before ``limit``."""
@@ -85,11 +85,10 @@ class LeafSearch(Fixed):
             return joined([found_one(self.leaf, each) for each in listed])
         return found_one(self.leaf, listed[-1 if self.select == "latest" else 0])
 
-    def candidates(self, pool: Pool, low: Moment, high_ms: int) -> Iterator[Found]:
+    def candidates(self, pool: Pool, low: Moment, high_ms: int, compared: frozenset[str]) -> Iterator[Found]:
+        if self.select == "all" or self.leaf not in compared:
+            return _only(self.find(pool, low, high_ms))
         listed = pool.between(self.leaf, low, high_ms)
-        if self.select == "all":
-            found = self.find(pool, low, high_ms)
-            return iter(() if found is None else (found,))
         return (found_one(self.leaf, each) for each in (reversed(listed) if self.select == "latest" else listed))
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
@@ -102,10 +101,8 @@ class Single(Fixed):
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         raise NotImplementedError
 
-    def candidates(self, pool: Pool, low: Moment, high_ms: int) -> Iterator[Found]:
-        found = self.find(pool, low, high_ms)
-        if found is not None:
-            yield found
+    def candidates(self, pool: Pool, low: Moment, high_ms: int, compared: frozenset[str]) -> Iterator[Found]:
+        return _only(self.find(pool, low, high_ms))
 
 
 class AnySearch(Single):
@@ -122,6 +119,11 @@ class AnySearch(Single):
             if found is not None and (best is None or _rank(found) < _rank(best)):
                 best = found
         return best
+
+    def candidates(self, pool: Pool, low: Moment, high_ms: int, compared: frozenset[str]) -> Iterator[Found]:
+        found = [(first, each) for each in self.members if (first := each.find(pool, low, high_ms)) is not None]
+        found.sort(key=lambda pair: _rank(pair[0]))
+        return chain.from_iterable(each.candidates(pool, low, high_ms, compared) for _, each in found)
 
     def grow(self, pool: Pool, found: Found, limit: Moment) -> Found:
         return grown(self.members, pool, found, limit)
@@ -223,12 +225,15 @@ class AllSearch(Group):
         return super().find(pool, low, high_ms) if self.needed <= pool.by_leaf.keys() else None
 
     def gather(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
+        if self.clauses:
+            fit = Fitting(pool, self.members, self.clauses, high_ms).first([], low)
+            found = None if fit is None else self.hold(pool, fit)
+            if found is None or not found.is_fresh:
+                give_up(pool, self.leaves)
+            return found
         parts: list[Found] = []
         for member in self.members:
-            if self.clauses:
-                part = choose(pool, member, self.clauses, parts, low, high_ms)
-            else:
-                part = member.find(pool, low, high_ms)
+            part = member.find(pool, low, high_ms)
             if part is None:
                 return None
             parts.append(part)
@@ -342,19 +347,8 @@ def veto_between(pool: Pool, vetoes: tuple[Veto, ...], schedule: Schedule, nomin
     return None
 
 
-def choose(
-    pool: Pool, member: Search, clauses: tuple[Clause, ...], parts: list[Found], low: Moment, high_ms: int
-) -> Found | None:
-    """The first candidate of a member for which every comparison is true that can be judged with it."""
-    before_it = [chosen for part in parts for chosen in part.chosen]
-    for candidate in member.candidates(pool, low, high_ms):
-        chosen = [*before_it, *candidate.chosen]
-        try:
-            if all(clause.accepts(chosen) for clause in clauses if clause.is_judged_by(chosen, candidate.chosen)):
-                return candidate
-        except EvaluationFailed as failure:
-            pool.strike(Strike("filter_failed", failure.message, candidate.chosen))
-    return None
+def _only(found: Found | None) -> Iterator[Found]:
+    return iter(() if found is None else (found,))
 
 
 def _rank(found: Found) -> tuple[bool, Moment]:

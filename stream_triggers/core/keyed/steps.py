@@ -26,8 +26,9 @@ from typing import NamedTuple
 
 from stream_triggers.core.filter import MISSING, Path, get_path
 from stream_triggers.core.keyed.clause import Clause
+from stream_triggers.core.keyed.fitting import Fitting, fitting, give_up
 from stream_triggers.core.keyed.pool import ALWAYS, Chosen, Found, Pool, found_one, joined, value_key
-from stream_triggers.core.keyed.search import LeafSearch, Search, Single, Veto, choose, struck_of
+from stream_triggers.core.keyed.search import LeafSearch, Search, Single, Veto, struck_of
 from stream_triggers.core.keyed.state import USED, Moment, Occurrence
 
 
@@ -38,6 +39,7 @@ class SequenceSearch(Single):
         self,
         steps: tuple[Search, ...],
         latest: tuple[str | None, ...],
+        leaves: tuple[str, ...],
         *,
         within_ms: int | None,
         clauses: tuple[Clause, ...],
@@ -45,12 +47,13 @@ class SequenceSearch(Single):
         """``latest`` has, for each step that selects the latest, its leaf."""
         self.steps = steps
         self.latest = latest
+        self.leaves = leaves
         self.within_ms = within_ms
         self.clauses = clauses
 
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         position = low
-        while (start := self._step(pool, 0, [], position, high_ms)) is not None:
+        while (start := self._start(pool, position, high_ms)) is not None:
             end_ms = high_ms if self.within_ms is None else min(high_ms, start.first_ms + self.within_ms)
             parts = self._chain(pool, start, end_ms)
             if pool.struck:
@@ -58,25 +61,29 @@ class SequenceSearch(Single):
             if len(parts) == len(self.steps):
                 self._tighten(pool, parts, low)
                 return joined(parts)
-            if not self.clauses and self._step(pool, len(parts), parts, parts[-1].last, high_ms) is None:
+            if not self.clauses and self.steps[len(parts)].find(pool, parts[-1].last, high_ms) is None:
                 return None  # nor is there a way on from any later start
             position = start.last if len(start.chosen) == 1 else (start.first_ms, ALWAYS)
+        give_up(pool, self.leaves)
         return None
 
     def _chain(self, pool: Pool, start: Found, end_ms: int) -> list[Found]:
-        """As many steps as can be taken from ``start``."""
+        """As many steps as can be taken from ``start``; with comparisons either all of them or no more."""
         parts = [start]
+        if self.clauses:
+            fit = Fitting(pool, self.steps, self.clauses, end_ms, is_ordered=True)
+            return fit.first(parts, start.last) or parts
         for index in range(1, len(self.steps)):
-            part = self._step(pool, index, parts, parts[-1].last, end_ms)
+            part = self.steps[index].find(pool, parts[-1].last, end_ms)
             if part is None or part.last[0] > end_ms:
                 break
             parts.append(part)
         return parts
 
-    def _step(self, pool: Pool, index: int, parts: list[Found], low: Moment, high_ms: int) -> Found | None:
+    def _start(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         if self.clauses:
-            return choose(pool, self.steps[index], self.clauses, parts, low, high_ms)
-        return self.steps[index].find(pool, low, high_ms)
+            return next(fitting(pool, self.steps[0], self.clauses, [], low, high_ms), None)
+        return self.steps[0].find(pool, low, high_ms)
 
     def _tighten(self, pool: Pool, parts: list[Found], low: Moment) -> None:
         """Let steps take more, or the latest, of what lies before the step after them."""
@@ -129,6 +136,7 @@ class StrictSearch(Single):
             parts = self._match(pool, row[start:end], 0, [], set())
             if parts is not None:
                 return joined(parts)
+        give_up(pool, self.leaves)
         return None
 
     def _match(
@@ -159,7 +167,7 @@ class StrictSearch(Single):
         ((leaf, occurrence),) = run
         only = LeafSearch(leaf, leaf, "first", is_reused=False)
         low = (occurrence.time_ms, occurrence.at - 1)
-        part = choose(pool, only, self.clauses, parts, low, occurrence.time_ms)
+        part = next(fitting(pool, only, self.clauses, parts, low, occurrence.time_ms), None)
         return part is not None and part.chosen[0][1] is occurrence
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:

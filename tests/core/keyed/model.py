@@ -31,6 +31,11 @@ class Shape:
     grace: int = 0
     repeats: tuple[tuple[int, int | None] | None, ...] = ()
     strict: bool = False
+    where: tuple[tuple[str, str, str], ...] = ()
+    """Comparisons of the ``n`` of two of the leaves: a code, ``eq`` or ``lt``, another code."""
+
+    def is_compared(self, code: str) -> bool:
+        return any(code in (left, right) for left, _, right in self.where)
 
     def repeat(self, place: int) -> tuple[int, int | None] | None:
         return self.repeats[place] if self.repeats else None
@@ -56,6 +61,13 @@ class Shape:
             "count": {"count": leaves[0], "at_least": max(self.number, 1), **window},
             "after": {"after": leaves[0], "wait": f"{self.within}s"},
         }[self.word]
+        if self.where:
+            for leaf in leaves:
+                leaf["as"] = leaf["event"] * 2
+            pairs = [
+                (f"${{{left * 2}.payload.n}}", word, f"${{{right * 2}.payload.n}}") for left, word, right in self.where
+            ]
+            when["where"] = [{"left": left, word: right} for left, word, right in pairs]
         if self.word == "after" and self.vetoes:
             when["unless"] = {"event": self.vetoes[0][0]}
         return {"when": when, "grace": f"{self.grace}s"}
@@ -66,6 +78,7 @@ class Fact:
     code: str
     time: int
     at: int
+    n: int = 0
     mark: str = ""
 
     @property
@@ -92,10 +105,10 @@ class Model:
     def guards(self) -> bool:
         return bool(self.shape.vetoes)
 
-    def send(self, code: str, time: int, at: int) -> None:
+    def send(self, code: str, time: int, at: int, n: int = 0) -> None:
         if code not in self.shape.leaves and code not in [veto for veto, _ in self.shape.vetoes]:
             return  # no leaf accepts it, so there is no fact
-        fact = Fact(code, time, at)
+        fact = Fact(code, time, at, n)
         self.facts.append(fact)
         if code in self.shape.leaves:
             if self.guards and self.is_over(fact):
@@ -116,12 +129,20 @@ class Model:
     def supersede(self, new: Fact) -> None:
         if self.shape.select not in ("latest", "first"):
             return
+        if self.shape.select == "first" and self.shape.is_compared(new.code):
+            return  # which is the first that fits, is only known when it takes part
         for old in self.alive(new.code):
             is_near = self.shape.within is None or abs(old.time - new.time) <= self.shape.within
             if old is not new and is_near:
                 gone = min(old, new, key=lambda fact: fact.moment)
                 stays = new if gone is old else old
                 (gone if self.shape.select == "latest" else stays).mark = "superseded"
+
+    def pass_later(self, first: Fact) -> None:
+        for other in self.alive(first.code):
+            is_near = self.shape.within is None or other.time - first.time <= self.shape.within
+            if other.moment > first.moment and is_near:
+                other.mark = "superseded"
 
     def age(self) -> None:
         for fact in self.facts:
@@ -142,6 +163,8 @@ class Model:
             elif ready:
                 for fact in choice:
                     fact.mark = "taken"
+                    if self.shape.word == "all" and self.shape.select == "first" and self.shape.is_compared(fact.code):
+                        self.pass_later(fact)
                 self.runs.append((at, " ".join(fact.name for fact in sorted(choice, key=lambda fact: fact.moment))))
                 if self.shape.word == "sequence" and (self.shape.select != "each" or self.shape.strict):
                     for fact in self.facts:
@@ -173,9 +196,23 @@ class Model:
         return at, False, self.watermark >= deadline + self.shape.grace
 
     def preference(self, choice: tuple[Fact, ...]) -> tuple:
+        if self.shape.where:
+            return self.preference_of_compared(choice)
         if self.shape.repeats:
             return self.preference_of_repeated(choice)
         return min(fact.time for fact in choice), -len(choice), [fact.moment for fact in choice]
+
+    def preference_of_compared(self, choice: tuple[Fact, ...]) -> tuple:
+        """The earliest window, then the first choice of the first leaf that has one, and so on."""
+        moments = [fact.moment for fact in choice]
+        if self.shape.word == "sequence":
+            return tuple(moments)
+        last = max(fact.time for fact in choice)
+        starts = [fact.time for code in self.shape.leaves for fact in self.alive(code)]
+        start = min(each for each in starts if self.shape.within is None or last - each <= self.shape.within)
+        if self.shape.select == "latest":
+            return start, [(-time, -at) for time, at in moments]
+        return start, moments
 
     def preference_of_repeated(self, choice: tuple[Fact, ...]) -> tuple:
         """The earliest start, then the earliest that is enough, then as many more as may be, the earliest again."""
@@ -242,6 +279,11 @@ class Model:
 
     def fits(self, choice: tuple[Fact, ...]) -> bool:
         times = [fact.time for fact in choice]
+        n = {fact.code: fact.n for fact in choice}
+        if not all(
+            n[left] < n[right] if word == "lt" else n[left] == n[right] for left, word, right in self.shape.where
+        ):
+            return False
         if self.shape.within is not None and max(times) - min(times) > self.span and self.shape.word != "after":
             return False
         if self.shape.word == "at_least":

@@ -534,6 +534,67 @@ WHERE = {
     ),
 }
 
+BOTH_N = (
+    "when: {all: [{event: a, as: x, select: %s}, {event: b, as: y, select: each}], within: 10s,"
+    " where: [{left: '${x.payload.n}', eq: '${y.payload.n}'}]}"
+)
+WHERE |= {
+    "what was chosen first is chosen again": (BOTH_N % "each", "a@0{n:1} a@1{n:2} b@2{n:2}", "2:a1+b2", ""),
+    "of several that fit those of the earliest window": (
+        BOTH_N % "each",
+        "a@0{n:1} b@1{n:2} a@2{n:2} b@3{n:1}",
+        "2:b1+a2 3:a0+b3",
+        "",
+    ),
+    "the first that fits": (
+        BOTH_N % "first",
+        "a@0{n:1} a@1{n:2} a@2{n:2} a@3{n:3} b@4{n:2} b@5{n:1}",
+        "4:a1+b4 5:a0+b5",
+        "superseded:a2 superseded:a3",
+    ),
+    "the latest is the latest, whether it fits or not": (
+        BOTH_N % "latest",
+        "a@0{n:1} a@1{n:2} b@2{n:1} a@3{n:1}",
+        "3:b2+a3",
+        "superseded:a0 superseded:a1",
+    ),
+    "in three leaves": (
+        "when: {all: [{event: a, as: x, select: each}, {event: b, as: y, select: each}, {event: c, as: z}], where: ["
+        "{left: '${x.payload.n}', lt: '${y.payload.n}'}, {left: '${x.payload.n}', eq: '${z.payload.n}'}]}",
+        "b@0{n:1} b@1{n:3} a@2{n:0} a@3{n:2} c@4{n:2}",
+        "4:b1+a3+c4",
+        "",
+    ),
+    "in an any": (
+        "when: {all: [{any: [{event: a, as: x}, {event: c, as: z}]}, {event: b, as: y}], within: 10s, where: ["
+        "{left: '${x.payload.n}', eq: '${y.payload.n}'}, {left: '${z.payload.n}', eq: '${y.payload.n}'}]}",
+        "a@0{n:1} c@1{n:2} b@2{n:2}",
+        "2:c1+b2",
+        "",
+    ),
+    "what is reused fits with what is new": (
+        "when: {all: [{event: a, as: x, select: each, reuse: true}, {event: b, as: y, select: each, reuse: true}],"
+        " where: [{left: '${x.payload.n}', lt: '${y.payload.n}'}]}",
+        "a@0{n:1} b@1{n:2} b@2{n:0} b@3{n:3} a@4{n:0}",
+        "1:a0+b1 3:a0+b3 4:b1+a4",
+        "",
+    ),
+    "steps in the middle are chosen again": (
+        "when: {sequence: [{event: a}, {event: b, as: x}, {event: c, as: y}], within: 10s,"
+        " where: [{left: '${x.payload.n}', eq: '${y.payload.n}'}]}",
+        "a@0 b@1{n:1} b@2{n:2} c@3{n:2}",
+        "3:a0+b2+c3",
+        "superseded:b1",
+    ),
+    "what is repeated does not mind": (
+        "when: {sequence: [{times: [1, 3], of: {event: a}}, {event: b, as: x}, {event: c, as: y}], within: 10s,"
+        " where: [{left: '${x.payload.n}', eq: '${y.payload.n}'}]}",
+        "a@0 b@1{n:1} a@2 b@3{n:2} c@4{n:2}",
+        "4:a0+a2+b3+c4",
+        "superseded:b1",
+    ),
+}
+
 CHANGED = {
     "a change is an edge": ("when: {changed: payload.s, of: {event: a}}", "a@0{s:1} a@1{s:1} a@2{s:2}", "2:a2", ""),
     "the first value is none": ("when: {changed: payload.s, of: {event: a}, to: 1}", "a@0{s:1}", "", ""),

@@ -96,22 +96,51 @@ REPEATING = st.one_of(
 ).map(lambda shape: replace(shape, repeats=(*shape.repeats, None)[: len(shape.leaves)]))
 
 
+COMPARED = st.tuples(st.sampled_from("abc"), st.sampled_from(["eq", "lt"]), st.sampled_from("abc"))
+COMPARING = st.builds(
+    Shape,
+    st.sampled_from(["all", "sequence"]),
+    st.sampled_from([("a", "b"), ("a", "b", "c"), ("b", "a", "c")]),
+    st.sampled_from([None, 6, 12]),
+    vetoes=st.sampled_from([(), (("x", None),), (("x", 2),)]),
+    select=st.sampled_from(["each", "each", "latest", "first"]),
+    grace=GRACES,
+    where=st.lists(COMPARED, min_size=1, max_size=3).map(tuple),
+).map(lambda shape: replace(shape, **could_be(shape)))
+
+
+def could_be(shape: Shape) -> dict[str, Any]:
+    """What makes a shape one that a trigger can have."""
+    where = tuple(each for each in shape.where if each[0] != each[2] and {each[0], each[2]} <= {*shape.leaves})
+    is_all = shape.word == "all"
+    return {
+        "where": where or (("a", "eq", "b"),),
+        "vetoes": shape.vetoes if is_all else (),
+        "select": shape.select if is_all or shape.select != "latest" else "each",
+    }
+
+
 def played(written: dict[str, Any], moves: list[Move]) -> Machine:
     machine, clock = Machine(written), 0
-    for code, by in moves:
+    for number, (code, by) in enumerate(moves):
         if code:
-            machine.send(code, clock + by, f"{code}{machine.at}")
+            machine.send(code, clock + by, f"{code}{machine.at}", n=value_of(number, by))
         else:
             clock += by
             machine.tick(clock)
     return machine
 
 
+def value_of(number: int, by: int) -> int:
+    """A small number for a move, which has nothing to do with its instant."""
+    return (number * 7 + by * 5) % 3
+
+
 def modelled(shape: Shape, moves: list[Move]) -> Model:
     model, clock = Model(shape), 0
-    for code, by in moves:
+    for number, (code, by) in enumerate(moves):
         if code:
-            model.send(code, clock + by, len(model.facts))
+            model.send(code, clock + by, len(model.facts), value_of(number, by))
         else:
             clock += by
             model.tick(clock)
@@ -127,6 +156,12 @@ def test_a_trigger_fires_as_the_evaluator_that_sees_everything_says(shape, moves
 @given(REPEATING, MANY)
 @settings(max_examples=500, deadline=None)
 def test_what_is_repeated_is_taken_as_that_evaluator_says(shape, moves):
+    assert played(shape.written(), moves).ran == modelled(shape, moves).runs
+
+
+@given(COMPARING, MANY)
+@settings(max_examples=500, deadline=None)
+def test_what_is_compared_is_chosen_as_that_evaluator_says(shape, moves):
     assert played(shape.written(), moves).ran == modelled(shape, moves).runs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from stream_triggers.core.condition import leaves
 from stream_triggers.core.invocation import RunIds
@@ -228,6 +229,44 @@ def test_a_list_whose_time_is_over_makes_no_run():
 
 
 # Bounds and versions
+
+
+THREE_THAT_DIFFER = (
+    "when: {all: [{event: a, as: x, select: each}, {event: b, as: y, select: each}, {event: c, as: z, select: each}],"
+    " where: [{left: '${x.payload.n}', eq: '${z.payload.n}'}, {left: '${y.payload.n}', eq: '${z.payload.n}'}]}"
+)
+
+
+def test_of_too_many_combinations_that_do_not_fit_the_oldest_goes_and_says_so():
+    machine = Machine(THREE_THAT_DIFFER)
+    for number in range(22):
+        machine.send("a", number, n=1)
+        machine.send("b", 100 + number, n=1)
+    for number in range(19):
+        machine.send("c", 200 + number, n=0)
+    assert told(machine) == ("", "")  # 22 + 22 * 22 + 22 * 22 * 19 = 9702 looks
+    machine.send("c", 219, n=0)
+    machine.tick(220)
+    machine.tick(221)
+    assert told(machine) == ("", "hot_key:a0")
+    machine.send("c", 222, n=1)
+    assert told(machine).runs == "222:a1+b100+c222"
+
+
+def test_of_far_too_many_combinations_twice_as_many_go_each_time():
+    machine = Machine(THREE_THAT_DIFFER.replace("{event: c, as: z, select: each}", "{event: c, as: z}"))
+    machine.send("a", 0, n=1)
+    state = machine.state()
+    assert state is not None
+    one, places = state.occurrences[0], machine.plan.places
+    crowd = [
+        replace(one, leaves=(places[which].id,), at=1000 * which + number, time_ms=START_MS + 1000 * which + number)
+        for which in range(2)
+        for number in range(150)
+    ]
+    last = replace(one, leaves=(places[2].id,), at=9000, time_ms=START_MS + 9000, document={"payload": {"n": 0}})
+    outcome = machine.plan.on_time(replace(state, occurrences=(*crowd, last)), "", machine.clocks)
+    assert [len(each.participants) for each in outcome.refusals] == [1, 2, 4, 8, 16, 32, 64]
 
 
 def test_a_hot_key_loses_its_oldest_and_says_so():
