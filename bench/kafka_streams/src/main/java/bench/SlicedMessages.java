@@ -95,6 +95,7 @@ final class SlicedMessages implements Messages, Messages.Event {
             .optional(data, traceparent, traceparentLength)
             .optional(data, root, rootLength)
             .number(depth + 1)
+            .number(0) // it does not expire
             .bytes();
     }
 
