@@ -14,5 +14,5 @@ def broker(bootstrap_servers: str | None) -> Iterator[str]:
     if bootstrap_servers is not None:
         yield bootstrap_servers
         return
-    with temporary() as started:
+    with temporary(long_running=True) as started:
         yield started.bootstrap_servers

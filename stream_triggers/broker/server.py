@@ -6,9 +6,10 @@ give the same broker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ class Broker:
     version: str
     data_dir: Path
     log_path: Path
-    _spawn: system.Spawn = field(repr=False, compare=False)
+    _prepare: Callable[[], jvm.Launcher] = field(repr=False, compare=False)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -52,7 +53,7 @@ class Broker:
             _end(data, timeout_s=_STOP_S)
             state = data.read()
             properties = state.properties if state is not None else {}
-            return _start(data, self.port, properties, self._spawn, progress=True, timeout_s=timeout_s)
+            return _start(data, self.port, properties, self._prepare, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,14 @@ def start(
     """
     settings.check(properties or {})
     data = _data(data_dir)
+    prepare = partial(jvm.prepare, data, system.spawn, progress=progress)
     with system.locked(data.lock):
         state = data.read()
         if state is not None and state.alive():
             _check_same(state, port, properties)
             _wait(data, state, timeout_s)
-            return _broker(data, state, system.spawn)
-        return _start(data, port, properties or {}, system.spawn, progress=progress, timeout_s=timeout_s)
+            return _broker(data, state, prepare)
+        return _start(data, port, properties or {}, prepare, timeout_s=timeout_s)
 
 
 def status(data_dir: Path | None = None) -> Status:
@@ -108,7 +110,8 @@ def status(data_dir: Path | None = None) -> Status:
         return Status("stopped", data.root, data.log)
     if not state.alive():
         return Status("stale", data.root, data.log)
-    return Status("running", data.root, data.log, _broker(data, state, system.spawn), system.uptime_s(state.pid))
+    prepare = partial(jvm.prepare, data, system.spawn, progress=True)
+    return Status("running", data.root, data.log, _broker(data, state, prepare), system.uptime_s(state.pid))
 
 
 def stop(data_dir: Path | None = None, timeout_s: float = _STOP_S) -> bool:
@@ -146,16 +149,20 @@ def wipe(data_dir: Path | None = None, *, force: bool = False) -> None:
 
 
 @contextmanager
-def temporary(*, properties: Mapping[str, str] | None = None, progress: bool = True) -> Iterator[Broker]:
+def temporary(
+    *, properties: Mapping[str, str] | None = None, progress: bool = True, long_running: bool = False
+) -> Iterator[Broker]:
     """Run a throw-away broker in a temporary directory; process and data are gone at the end.
 
-    Also when the caller is killed: see ``keeper``.
+    Also when the caller is killed: see ``keeper``. One that is ``long_running`` starts slower and, some minutes later,
+    serves as fast as brokers in production.
     """
     settings.check(properties or {})
     with keep() as keeper:
         data = DataDir(keeper.folder)
         with system.locked(data.lock):
-            broker = _start(data, None, properties or {}, keeper.spawn, progress=progress, timeout_s=_START_S)
+            prepare = partial(jvm.prepare, data, keeper.spawn, progress=progress, long_running=long_running)
+            broker = _start(data, None, properties or {}, prepare, timeout_s=_START_S)
         yield broker
 
 
@@ -167,9 +174,8 @@ def _start(
     data: DataDir,
     port: int | None,
     properties: Mapping[str, str],
-    spawn: system.Spawn,
+    prepare: Callable[[], jvm.Launcher],
     *,
-    progress: bool,
     timeout_s: float,
 ) -> Broker:
     """Start where none runs; if another process takes a port meanwhile, try again."""
@@ -177,13 +183,13 @@ def _start(
         raise Misconfigured(
             f"port {port} of {settings.HOST} is taken", hint="stop what listens there, or choose another port"
         )
-    launcher = jvm.prepare(data, spawn, progress=progress)
+    launcher = prepare()
     last = data.read()
     chosen = port or launch.free_port(last.port if last is not None else None)
     for tries_left in reversed(range(_TRIES)):
         try:
             state = launch.launch(launcher, port=chosen, properties=properties, timeout_s=timeout_s)
-            return _broker(data, state, spawn)
+            return _broker(data, state, prepare)
         except launch.PortTaken:
             if not tries_left:
                 raise
@@ -217,5 +223,5 @@ def _check_same(state: State, port: int | None, properties: Mapping[str, str] | 
         raise Misconfigured("the broker already runs, with other properties", hint="stop it to change them")
 
 
-def _broker(data: DataDir, state: State, spawn: system.Spawn) -> Broker:
-    return Broker(state.pid, state.port, state.version, data.root, data.log, spawn)
+def _broker(data: DataDir, state: State, prepare: Callable[[], jvm.Launcher]) -> Broker:
+    return Broker(state.pid, state.port, state.version, data.root, data.log, prepare)
