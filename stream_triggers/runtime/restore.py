@@ -171,10 +171,12 @@ class Restore:
         }
 
     def _partition_lacking(self, partition: TopicPartition, count: int, wanted: int) -> Misconfigured:
-        command = self._topics.grow_command(partition.topic, max(wanted, partition.partition + 1))
+        hint = f"{self._topics.grow_command(partition.topic, max(wanted, partition.partition + 1))};"
+        hint += f" it is looked for every {LOOK_AGAIN_S:g} s"
+        if partition.topic == self._topics.changelog(self._topics.trigger_facts):
+            hint = "nothing is lost while workers go on; before they start again, see stream-triggers topics check"
         return Misconfigured(
-            f"topic {partition.topic} has no partition {partition.partition}: it has {count}",
-            hint=f"{command}; it is looked for every {LOOK_AGAIN_S:g} s",
+            f"topic {partition.topic} has no partition {partition.partition}: it has {count}", hint=hint
         )
 
     def _begin_reading(self, inputs: Mapping[TopicPartition, TopicPartition]) -> None:

@@ -7,6 +7,7 @@ Rules:
    A claims changelog is compacted too, and deleted when no claim in it can be asked for any more; that of the keyed
    stage is compacted only.
 4. Inputs and outputs may have been made by others, with any number of partitions.
+   The facts have as many for good: their number says where what a key remembers is filed.
 5. A version of a trigger is kept for as long as messages are that it was in force for: what they had to fire can be
    verified.
 """
@@ -170,6 +171,17 @@ class Topics:
         """The command that adds partitions to ``topic`` until it has so many."""
         return f"{self.kafka_command('kafka-topics.sh', topic)} --alter --partitions {partitions}"
 
+    def delete_command(self, topic: str) -> str:
+        """The command that deletes ``topic``."""
+        return f"{self.kafka_command('kafka-topics.sh', topic)} --delete"
+
+    def forget_command(self, partitions: int) -> str:
+        """The commands that make the facts, and what keys remember, again: both empty, with so many partitions."""
+        group = f"{self.kafka_command('kafka-consumer-groups.sh', self.trigger_facts)} --group {self.application}"
+        deleted = map(self.delete_command, (self.trigger_facts, self.changelog(self.trigger_facts)))
+        create = f"{self.create_command} --partitions {partitions}"
+        return " && ".join([*deleted, f"{group} --delete-offsets", create])
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -244,12 +256,20 @@ def _partition_problems(topics: Topics, found: TopicSpec, spec: TopicSpec) -> It
     """Partitions can be added to a topic, not taken away; those of inputs and outputs are the operator's business."""
     if "compact" not in spec.settings["cleanup.policy"]:
         return
+    if spec.name == topics.changelog(topics.trigger_facts):
+        if found.partitions != spec.partitions:
+            problem = (
+                f"has {spec.partitions} partitions, and what keys remember is filed by {found.partitions}: stop all"
+                " workers, and let them begin anew, with everything forgotten that is open or pending"
+            )
+            yield Problem(topics.trigger_facts, problem, topics.forget_command(spec.partitions))
+        return
     problem = f"has {found.partitions} partitions, needs {spec.partitions}"
     if found.partitions < spec.partitions:
         yield Problem(spec.name, problem, topics.grow_command(spec.name, spec.partitions))
     elif found.partitions > spec.partitions:
-        delete = f"{topics.kafka_command('kafka-topics.sh', spec.name)} --delete"
-        yield Problem(spec.name, f"{problem}; made again it is empty", f"{delete} && {topics.create_command}")
+        again = f"{topics.delete_command(spec.name)} && {topics.create_command}"
+        yield Problem(spec.name, f"{problem}; made again it is empty", again)
 
 
 def _setting_problems(topics: Topics, found: TopicSpec, spec: TopicSpec) -> Iterator[Problem]:

@@ -250,6 +250,17 @@ def test_partitions_that_the_changelog_lacks_are_refused_with_the_repair_and_the
     assert setting.counters.refused == 2
 
 
+def test_partitions_added_to_the_facts_are_refused_and_their_changelog_is_not_to_get_more(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.bundle.cluster.grow("trigger-facts", 3)
+    setting.restored(TopicPartition("trigger-facts", 2))
+    (line,) = [each for each in caplog.records if each.getMessage() == "partition refused"]
+    assert line.__dict__["values"]["hint"] == (
+        "nothing is lost while workers go on; before they start again, see stream-triggers topics check"
+    )
+
+
 def test_a_partition_that_the_changelog_lacked_is_taken_up_once_it_has_it(setting: Setting) -> None:
     setting.bundle.cluster.grow("events", 3)
     setting.restored(EVENTS_2)

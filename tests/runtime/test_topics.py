@@ -229,11 +229,22 @@ def test_inputs_and_outputs_may_have_any_number_of_partitions() -> None:
     assert problems(existing) == ()
 
 
-def test_the_facts_have_as_many_partitions_as_the_changelog_of_their_states() -> None:
+@pytest.mark.parametrize("partitions", [2, 11])
+def test_when_the_facts_have_another_number_of_partitions_what_keys_remember_cannot_be_kept(partitions: int) -> None:
     existing = wanted()
-    existing["trigger-facts"] = replace(existing["trigger-facts"], partitions=11)
-    assert [(each.topic, each.problem) for each in problems(existing)] == [
-        ("shop-state-trigger-facts-changelog", "has 4 partitions, needs 11")
+    existing["trigger-facts"] = replace(existing["trigger-facts"], partitions=partitions)
+    (problem,) = problems(existing)
+    assert problem.topic == "trigger-facts"
+    assert problem.problem == (
+        f"has {partitions} partitions, and what keys remember is filed by 4: stop all workers, and let them begin anew,"
+        " with everything forgotten that is open or pending"
+    )
+    assert problem.repair.split(" && ") == [
+        "kafka-topics.sh --bootstrap-server k1:9092,k2:9092 --topic trigger-facts --delete",
+        "kafka-topics.sh --bootstrap-server k1:9092,k2:9092 --topic shop-state-trigger-facts-changelog --delete",
+        "kafka-consumer-groups.sh --bootstrap-server k1:9092,k2:9092 --topic trigger-facts --group shop"
+        " --delete-offsets",
+        f"{CREATE} --partitions {partitions}",
     ]
 
 
