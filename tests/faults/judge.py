@@ -81,7 +81,20 @@ class Judge:
 
     def invocations(self) -> list[Invocation]:
         """Every committed invocation, those of one key in their order."""
-        return [found for _, found in self._read(self.topics.invocations, Invocation)]
+        return [found for found, _ in self.fired()]
+
+    def fired(self) -> Iterator[tuple[Invocation, int]]:
+        """Every committed invocation, and when it was written."""
+        return ((found, record.timestamp()[1]) for record, found in self._read(self.topics.invocations, Invocation))
+
+    def written(self, topic: str) -> int:
+        """Where the partitions of a topic end, together: markers of transactions count, too."""
+        return sum(self.log.end_offsets(partitions_of(self.log, [topic])).values())
+
+    def assert_nothing_found(self) -> None:
+        """``verify`` has judged everything, and finds nothing."""
+        report = verify(self.log, self._config, AllowedFunctions())
+        assert (report.findings, report.unjudged) == ([], 0), report.counts()
 
     def empty_changelogs(self) -> None:
         """Delete every changelog record there is, as retention would."""
