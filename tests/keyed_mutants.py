@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stream_triggers.core.keyed.follow import RUN
+from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import Clocks
 from stream_triggers.core.record import Fact
+from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.keyed import state_log
 from stream_triggers.runtime.keyed.active import Active
 from stream_triggers.runtime.keyed.facts import Defined, FactWriter
@@ -14,6 +17,9 @@ from stream_triggers.runtime.keyed.progress import ProgressTable, Routing
 from stream_triggers.runtime.keyed.states import OF_STATE, FactsPartition, States
 from stream_triggers.runtime.keyed.timers import Timers
 from stream_triggers.runtime.log import Outgoing, TopicPartition
+from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.runtime.route_stage import RouteStage
+from stream_triggers.runtime.store import MemoryStore
 from tests.mutants import mutant, replaced
 
 
@@ -115,6 +121,23 @@ def states_outlive_their_trigger() -> Iterator[None]:
         return Active(made.trigger_id, made.version, made.offset, made.form, 0, True)
 
     with replaced(Active, "after", keeping):
+        yield
+
+
+@mutant(0, simulation_finds=True)
+def news_of_runs_is_not_claimed() -> Iterator[None]:
+    write = RouteStage._write_facts
+
+    def unclaimed(stage: RouteStage, keyed: KeyedPlan, firing: Any, outputs: Outputs) -> None:
+        claims = stage._claims
+        try:
+            if firing[2].leaf == RUN:
+                stage._claims = Claims(MemoryStore(), 1)
+            write(stage, keyed, firing, outputs)
+        finally:
+            stage._claims = claims
+
+    with replaced(RouteStage, "_write_facts", unclaimed):
         yield
 
 

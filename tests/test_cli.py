@@ -485,10 +485,10 @@ def test_without_topics_a_command_names_the_one_it_misses(bootstrap_servers, com
 @pytest.mark.kafka
 def test_when_one_trigger_is_wrong_none_is_stored(options):
     Path("good.yaml").write_text(TRIGGERS)
-    Path("bad.yaml").write_text("triggers: [{id: pay, task: pay.send, when: {event: order.placed}, overlap: skip}]")
+    Path("bad.yaml").write_text("triggers: [{id: pay, task: pay.send, when: {event: order.placed}, epoch: -1}]")
     result = call("apply", "good.yaml", "bad.yaml", *options)
     assert result.exit_code == 1
-    assert "overlap: not supported by this engine" in result.stderr
+    assert "epoch: expected an integer from 0" in result.stderr
     assert json.loads(ok("list", "--json", *options)) == []
 
 

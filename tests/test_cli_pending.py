@@ -186,7 +186,7 @@ def test_people_get_a_table(scene):
     result = call("both", "o1")
     assert (result.exit_code, result.stderr) == (0, "")
     head, row = [re.split(r"  +", line) for line in result.stdout.splitlines()]
-    assert head == ["key", "present", "missing", "expires", "next", "held", "bytes"]
+    assert head == ["key", "present", "missing", "expires", "next", "held", "running", "bytes"]
     assert row[:5] == [
         "o1",
         "when.all[0] event/paid-o1",
@@ -213,6 +213,7 @@ def test_programs_get_json(scene):
         "partition": 0,
         "open": [{"present": [participant], "missing": ["when.all[1]"], "expires_ms": START_MS + HOUR_MS}],
         "held": {},
+        "running": [],
         "wake_wall_ms": None,
         "wake_watermark_ms": START_MS + HOUR_MS + 1,
     }

@@ -395,7 +395,7 @@ def test_applying_the_same_again_writes_nothing(bed):
     ("wrong", "path"),
     [
         ({"id": "pack", "task": "t"}, r"triggers\[1\]"),
-        ({**TRIGGER, "id": "pack", "overlap": "skip"}, "overlap"),
+        ({**TRIGGER, "id": "pack", "overlap": "jump"}, "overlap"),
         (TRIGGER, r"triggers\[1\].id"),
     ],
 )

@@ -24,8 +24,8 @@ ROWS = {
     for name, example in re.findall(r"^\| (.+?) \|.* \| `(\{.*\})` \|$", body, re.MULTILINE)
 }
 
-WITHOUT_A_ROW = {"id", "description", "task", "when", "args", "args_from", "overlap"}
-"""Fields that other parts of the README tell of, or that need what a task worker says about its runs."""
+WITHOUT_A_ROW = {"id", "description", "task", "when", "args", "args_from"}
+"""Fields that other parts of the README tell of."""
 
 Step = Callable[[TriggerTester], object]
 
@@ -44,6 +44,11 @@ def returned(task: str, value: Any = None) -> Step:
 
 def came_to(task: str, status: str) -> Step:
     return lambda tester: tester.status(task, status)
+
+
+def ended(run: int, status: str = "success") -> Step:
+    """The invocation of a run of the row has come to its end."""
+    return lambda tester: tester.status("row", status, of=tester.runs[run])
 
 
 def wait(duration: str) -> Step:
@@ -235,6 +240,14 @@ FIELD_SCENES = {
     ),
     "circuit_breaker": Scene(
         [A, A, A, wait("2m"), A, wait("1h"), A], ["00:00:00 event-1", "00:00:00 event-2", "01:02:00 event-5"]
+    ),
+    "failures of circuit_breaker": Scene(
+        [A, A, ended(0, "failed"), A, ended(1, "failed"), A, wait("1h"), A],
+        ["00:00:00 event-1", "00:00:00 event-2", "00:00:00 event-3", "01:00:00 event-5"],
+    ),
+    "overlap": Scene(
+        [A, A, A, wait("5m"), ended(0), wait("11m"), A],
+        ["00:00:00 event-1", "00:05:00 event-2", "00:16:00 event-4"],
     ),
     "for_each": Scene(
         [event("a", lines=["x", "y"])],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -322,6 +323,68 @@ def test_the_same_calls_make_the_same_runs(partitions: int) -> None:
     assert played() == played()
 
 
+# Following runs
+
+ONE = {**SHIP, "key": ORDER, "overlap": "buffer_one"}
+
+
+@pytest.mark.parametrize("keep_state", [True, False])
+@pytest.mark.parametrize("point", ["now", "before commit", "after commit"])
+def test_a_run_that_goes_on_is_remembered_by_whoever_takes_over(point: Any, keep_state: bool) -> None:
+    tester = TriggerTester(ONE)
+    tester.send("paid", {"order": 7, "total": 9}, id="e1")
+    tester.crash(point, keep_state=keep_state)
+    tester.send("paid", {"order": 7, "total": 9}, id="e2")
+    tester.send("paid", {"order": 8, "total": 9}, id="e3")
+    assert [run.participants for run in tester.runs] == [("e1",), ("e3",)]
+    tester.rebalance()
+    tester.crash(point, keep_state=keep_state)
+    tester.status("orders.ship", "success", of=tester.runs[0])
+    assert [run.participants for run in tester.runs] == [("e1",), ("e3",), ("e2",)]
+    assert tester.crashes >= 2
+
+
+def test_only_a_status_that_names_the_run_is_news_of_it() -> None:
+    tester = TriggerTester(ONE)
+    tester.send("paid", {"order": 7, "total": 9})
+    tester.send("paid", {"order": 7, "total": 9})
+    [run] = tester.runs
+    tester.status("orders.ship", "success", of=run.invocation_id)
+    tester.status("orders.ship", "success", of=replace(run, key="8"))
+    tester.status("orders.ship", "success", of=replace(run, trigger="other"))
+    tester.result("orders.ship", of=run)
+    assert len(tester.runs) == 1
+    tester.advance("59m")
+    tester.status("orders.ship", "running", of=run)
+    tester.advance("59m")
+    assert len(tester.runs) == 1
+    tester.advance("1m")
+    assert len(tester.runs) == 2
+
+
+def test_a_failure_that_is_reported_again_counts_once() -> None:
+    breaker = {"failures": {"max": 2, "per": "10m"}, "for": "1h"}
+    tester = TriggerTester({**SHIP, "circuit_breaker": breaker})
+    tester.send("paid", {"order": 7, "total": 9})
+    for _ in range(3):
+        tester.status("orders.ship", "failed", of=tester.runs[0])
+    tester.send("paid", {"order": 8, "total": 9})
+    assert [decision.reason for decision in tester.decisions] == ["duplicate", "duplicate"]
+    tester.status("orders.ship", "failed", of=tester.runs[1])
+    tester.send("paid", {"order": 9, "total": 9})
+    assert [decision.reason for decision in tester.decisions[2:]] == ["tripped", "tripped"]
+
+
+def test_what_waits_goes_on_when_a_new_version_follows_nothing() -> None:
+    tester = TriggerTester(ONE)
+    for _ in range(2):
+        tester.send("paid", {"order": 7, "total": 9})
+    tester.apply({**SHIP, "key": ORDER, "delay": "1s"})
+    tester.send("paid", {"order": 7, "total": 9})
+    tester.advance("1s")
+    assert len(tester.runs) == 3
+
+
 # What waits
 
 
@@ -330,8 +393,8 @@ def test_what_waits_names_what_has_come_and_what_is_missing() -> None:
     tester.send("paid", {"order": 8}, id="e8")
     tester.send("packed", {"order": 7}, id="e7")
     assert tester.pending("both") == [
-        Pending("both", "7", ("e7",), ("when.all[0]",), "2026-01-01T01:00Z", {}),
-        Pending("both", "8", ("e8",), ("when.all[1]",), "2026-01-01T01:00Z", {}),
+        Pending("both", "7", ("e7",), ("when.all[0]",), "2026-01-01T01:00Z", {}, ()),
+        Pending("both", "8", ("e8",), ("when.all[1]",), "2026-01-01T01:00Z", {}, ()),
     ]
     assert [each.key for each in tester.pending("both", "8")] == ["8"]
     tester.send("packed", {"order": 8})
@@ -341,9 +404,19 @@ def test_what_waits_names_what_has_come_and_what_is_missing() -> None:
 def test_what_flow_control_keeps_back_waits() -> None:
     tester = TriggerTester({**SHIP, "key": ORDER, "debounce": {"wait": "10m"}})
     tester.send("paid", {"order": 7, "total": 9})
-    assert tester.pending("ship") == [Pending("ship", "7", (), (), "", {"debounce": 1})]
+    assert tester.pending("ship") == [Pending("ship", "7", (), (), "", {"debounce": 1}, ())]
     tester.advance("10m")
     assert (tester.pending("ship"), len(tester.runs)) == ([], 1)
+
+
+def test_what_waits_for_the_end_of_a_run_says_so() -> None:
+    tester = TriggerTester({**SHIP, "key": ORDER, "overlap": "buffer_one"})
+    tester.send("paid", {"order": 7, "total": 9})
+    [run] = tester.runs
+    assert tester.pending("ship") == [Pending("ship", "7", (), (), "", {}, (run.invocation_id,))]
+    tester.send("paid", {"order": 7, "total": 9})
+    assert tester.pending("ship")[0].held == {"overlap": 1}
+    assert repr(tester.pending("ship")[0]).endswith(f"overlap holds 1, waits for the end of {run.invocation_id[:10]}…>")
 
 
 def test_nothing_waits_for_a_trigger_that_fires_with_the_message() -> None:

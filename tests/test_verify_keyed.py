@@ -9,6 +9,7 @@ import pytest
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event
+from stream_triggers.core.report import status_of
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.log import TopicPartition
@@ -72,6 +73,25 @@ def made(bundle: EngineBundle, topic: str, kind: type, trigger_id: str = "both")
 def test_what_keyed_triggers_make_is_expected() -> None:
     report = judge(busy())
     assert (report.findings, report.expected, report.invocations, report.unjudged) == ([], 3, 3, 0)
+
+
+def test_what_triggers_make_that_follow_their_runs_is_expected() -> None:
+    bundle = EngineBundle(partitions=2)
+    one = {"id": "one", "task": "ship", "key": KEY, "when": {"event": "paid"}, "overlap": "buffer_one"}
+    bundle.define(one | {"expires": "5s"})
+    worker = bundle.ready()
+    for name in ("e1", "e2", "e3"):
+        bundle.send(Event("paid", name, START_MS, None, {"order": "o1"}))
+    work(bundle, 1000, worker)
+    [first] = bundle.invocations()
+    bundle.send(status_of(first, "success", START_MS), status_of(first, "success", START_MS))
+    work(bundle, 1000, worker)
+    assert [each.causes for each in bundle.invocations()] == [("event/e1",), ("event/e2",)]
+    bundle.send(Event("paid", "e4", START_MS, None, {"order": "o1"}))
+    work(bundle, 5000, worker)
+    worker.close()
+    report = judge(bundle)
+    assert (report.findings, report.expected, report.invocations) == ([], 2, 2)
 
 
 def lose(bundle: EngineBundle, topic: str, kind: type, trigger_id: str = "both") -> None:

@@ -94,7 +94,8 @@ def show_pending(
     """Show what a trigger with memory waits for: by key what has come, what is missing, and until when.
 
     A match that has begun expires when the time of the messages has come to the instant that is shown. Next is when
-    the trigger looks at the key again, if nothing comes before. Held are matches that flow control keeps back.
+    the trigger looks at the key again, if nothing comes before. Held are matches that flow control keeps back. Running
+    are invocations whose end a trigger waits for that lets one run go on at a time.
 
     For example:
       stream-triggers pending ship-paid-order
@@ -223,7 +224,7 @@ def _print(trigger_id: str, key: str | None, count: int, waiting: tuple[Waiting,
     if not count:
         terminal.line(f"nothing waits for {trigger_id}" + (f" under the key {key}" if key is not None else ""))
         return
-    columns = ["key", "present", "missing", "expires", "next", "held", "bytes"]
+    columns = ["key", "present", "missing", "expires", "next", "held", "running", "bytes"]
     terminal.table(columns, [row for each in waiting for row in _rows(each)])
     if count > len(waiting):
         terminal.progress(f"{len(waiting):,} of {count:,} keys; --limit shows more")
@@ -233,7 +234,8 @@ def _rows(waiting: Waiting) -> Iterator[list[str]]:
     """A row for each match that has begun, and one where none has."""
     next_ms = min([ms for ms in waiting.wake if ms is not None], default=None)
     held = ", ".join(f"{gate} {number}" for gate, number in waiting.pending.held.items())
-    end = ["" if next_ms is None else terminal.instant(next_ms), held, f"{waiting.pending.state_bytes:,}"]
+    next_at = "" if next_ms is None else terminal.instant(next_ms)
+    end = [next_at, held, ", ".join(waiting.pending.running), f"{waiting.pending.state_bytes:,}"]
     for each in waiting.pending.open or [None]:
         yield [waiting.key, *_begun(each), *end]
 
@@ -260,6 +262,7 @@ def _document(waiting: Waiting) -> dict[str, Any]:
             for each in waiting.pending.open
         ],
         "held": waiting.pending.held,
+        "running": list(waiting.pending.running),
         "wake_wall_ms": waiting.wake.wall_ms,
         "wake_watermark_ms": waiting.wake.watermark_ms,
         "state_bytes": waiting.pending.state_bytes,

@@ -19,7 +19,7 @@ import orjson
 from stream_triggers.core.fields import at
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import Definition
-from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, require_supported, trigger_json, version
+from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, trigger_json, version
 from stream_triggers.errors import Aborted, Fenced, InvalidMessage, InvalidTrigger, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import decode, encode
@@ -132,7 +132,7 @@ class Definitions:
 
 
 def validated(specs: Iterable[TriggerSpec], bytes_max: int) -> tuple[Trigger, ...]:
-    """The triggers in ``specs``, each fit to run on this engine and with an id of its own; else ``InvalidTrigger``.
+    """The triggers in ``specs``, each with an id of its own; else ``InvalidTrigger``.
 
     A definition has at most ``bytes_max`` bytes, ``payload_bytes_max`` of the configuration: that bounds the arguments
     of a run, which the largest part of a large definition always is.
@@ -142,7 +142,6 @@ def validated(specs: Iterable[TriggerSpec], bytes_max: int) -> tuple[Trigger, ..
         path = f"triggers[{index}]"
         # A trigger goes through its JSON form, too: it may have been made without the parser.
         trigger = parse_trigger(trigger_json(spec) if isinstance(spec, Trigger) else spec, path)
-        require_supported(trigger)
         size_bytes = len(canonical(trigger))
         if size_bytes > bytes_max:
             raise InvalidTrigger(

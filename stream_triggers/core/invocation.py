@@ -127,9 +127,12 @@ class Decision(msgspec.Struct, frozen=True):
 class RunIds:
     """Makes the run ids of one trigger; hashing its identity once, not per run."""
 
-    def __init__(self, trigger_id: str, epoch: int) -> None:
+    def __init__(self, trigger_id: str, epoch: int, purpose: str = "") -> None:
+        """``purpose`` tells what is made for something else than a run from the run of the same participants."""
         self._identity = blake2b(digest_size=RUN_ID_BYTES, person=b"trigger-run-v1")
         self._identity.update(_field(trigger_id) + epoch.to_bytes(8, "big"))
+        if purpose:
+            self._identity.update(_field("purpose/" + purpose))
 
     def of_one(self, kind: Kind, message_id: str) -> bytes:
         """The run id, as raw bytes, of a run caused by one participant."""

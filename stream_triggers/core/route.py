@@ -4,7 +4,8 @@ Rules:
 1. Three steps, each cheaper than the next is selective: the routing part of a leaf (event code; task and status;
    task), then one literal equality of its filter, then the rest of the filter.
 2. One message makes at most one match per trigger: the first of its leaves that accepts, in the trigger's own order.
-   Of a keyed trigger it has the ids of all that accept.
+   Of a keyed trigger it has the ids of all that accept. A status of a run of a trigger that follows its runs is a
+   match for that beside, whatever its leaves make of it.
 3. A leaf that cannot be evaluated is a failure of its trigger, unless another leaf of it accepts the message.
 4. Order is by trigger id, so the same definitions give the same output whatever order they were applied in.
 
@@ -35,8 +36,10 @@ from stream_triggers.core.condition import (
 )
 from stream_triggers.core.filter import MISSING, Filter, Functions, Path, equalities, get_path, index_key
 from stream_triggers.core.invocation import RunIds
+from stream_triggers.core.keyed.follow import RUN, wanted_news
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import Event, JsonValue, Kind, Message, TaskResult, TaskStatus, kind_of
+from stream_triggers.core.report import News, news_of
 from stream_triggers.core.trigger import Trigger, needs_state, version
 from stream_triggers.errors import EvaluationFailed
 
@@ -56,6 +59,8 @@ class Plan:
     leaves: tuple[tuple[str, Leaf, Callable[[Message], bool] | None], ...]
     keyed: KeyedPlan | None = None
     """What the keyed stage does with it, if it needs memory or time; then nothing fires directly."""
+    follower: Plan | None = None
+    """What takes the statuses of its runs, if it follows them; its only leaf is named ``RUN``."""
 
 
 def plan(trigger: Trigger, functions: Functions) -> Plan:
@@ -83,7 +88,28 @@ def _keyed_plan(trigger: Trigger, functions: Functions) -> Plan:
         arguments=_no_arguments,
         leaves=tuple((place.id, place.pick.leaf, compile_leaf(place.pick.leaf, functions)) for place in happening),
         keyed=keyed,
+        follower=_follower(keyed),
     )
+
+
+def _follower(keyed: KeyedPlan) -> Plan | None:
+    """An epoch does not make news of what a status has said before."""
+    trigger, wanted = keyed.trigger, wanted_news(keyed.trigger.flow)
+    if not wanted:
+        return None
+    return Plan(
+        trigger=trigger,
+        version=keyed.version,
+        run_ids=RunIds(trigger.id, 0, RUN),
+        key=None,
+        arguments=_no_arguments,
+        leaves=((RUN, StatusLeaf(trigger.task, ()), _comes_to(wanted)),),
+        keyed=keyed,
+    )
+
+
+def _comes_to(wanted: frozenset[News]) -> Callable[[Message], bool]:
+    return lambda message: isinstance(message, TaskStatus) and news_of(message.status) in wanted
 
 
 def _no_arguments(_message: Message, _kind: Kind, trigger_id: str, _run_id: str) -> dict[str, JsonValue]:
@@ -130,7 +156,11 @@ class LeafGroup:
         entries = [_Entry(order, member.plan, member.path, member.accepts) for order, member in enumerate(members)]
         self._unfiled: list[_Entry] = []
         self._tables: list[tuple[Path, dict[Hashable, list[_Entry]]]] = []
-        self._file(entries, [equalities(subject_filter(member.leaf)) for member in members])
+        self._followers = {entry.plan.trigger.id: entry for entry in entries if entry.leaf == RUN}
+        self._file(
+            [entry for entry in entries if entry.leaf != RUN],
+            [equalities(subject_filter(member.leaf)) for member in members if member.path != RUN],
+        )
         self._one_leaf_each = len({id(member.plan) for member in members}) == len(members)
         self._constant = self._constant_answer()
 
@@ -146,15 +176,17 @@ class LeafGroup:
         return _judge(candidates, message)
 
     def _candidates(self, message: Message) -> Sequence[_Entry]:
-        if not self._tables:
+        if not self._tables and not self._followers:
             return self._unfiled
         value = subject(message)
         found: list[_Entry] = []
+        if self._followers and isinstance(message, TaskStatus) and message.trigger_id in self._followers:
+            found.append(self._followers[message.trigger_id])
         for path, table in self._tables:
             at_path = get_path(value, path)
             if at_path is not MISSING:
                 found += table.get(index_key(at_path), ())
-        if self._unfiled or len(self._tables) > 1:
+        if self._unfiled or self._followers or len(self._tables) > 1:
             found += self._unfiled
             found.sort()
         return found
@@ -177,20 +209,30 @@ class LeafGroup:
 
     def _constant_answer(self) -> tuple[Match, ...] | None:
         """The answer for every message, where no leaf of the group asks anything of one."""
-        if self._tables or not self._one_leaf_each or any(entry.accepts is not None for entry in self._unfiled):
+        if (
+            self._tables
+            or self._followers
+            or not self._one_leaf_each
+            or any(entry.accepts is not None for entry in self._unfiled)
+        ):
             return None
         return tuple(Match(entry.plan, entry.leaf) for entry in self._unfiled)
 
 
 class RouteIndex:
-    """All leaves of a set of triggers, by routing part."""
+    """All leaves of a set of triggers, by routing part, and who follows the runs of which task."""
 
     def __init__(self, plans: Iterable[Plan]) -> None:
         self._members: dict[Route, list[_Member]] = defaultdict(list)
+        self._followers: dict[str, list[_Member]] = defaultdict(list)
         for owner in sorted(plans, key=lambda one: one.trigger.id):
             for position, (path, leaf, accepts) in enumerate(owner.leaves):
                 for route in _routes(leaf):
                     self._members[route].append(_Member(owner, position, path, leaf, accepts))
+            if owner.follower is not None:
+                [(path, leaf, accepts)] = owner.follower.leaves
+                member = _Member(owner.follower, len(owner.leaves), path, leaf, accepts)
+                self._followers[owner.trigger.task].append(member)
 
     def group(self, route: Route) -> LeafGroup | None:
         """The leaves that can accept a message with this routing part, None when there are none.
@@ -200,6 +242,7 @@ class RouteIndex:
         members = list(self._members.get(route, ()))
         if route[0] != "event":
             members += self._members.get((route[0], EVERY_TASK, *route[2:]), ())
+            members += self._followers.get(route[1], ()) if route[0] == "status" else ()
             members.sort(key=lambda member: (member.plan.trigger.id, member.position))
         return LeafGroup(members) if members else None
 

@@ -172,20 +172,6 @@ def needs_state(trigger: Trigger) -> bool:
     return any(isinstance(node, ScheduleLeaf) or not isinstance(node, AnyOf | Leaf) for _, node in nodes(trigger.when))
 
 
-def require_supported(trigger: Trigger) -> None:
-    """Refuse what is well formed but rests on news of the invocations a trigger made, which no stage takes in."""
-    flow, source = trigger.flow, f"trigger {trigger.id}"
-    breaker = flow.circuit_breaker
-    problem = "not supported by this engine: it does not follow its invocations"
-    needs = {
-        "overlap": flow.overlap.policy != "allow",
-        "circuit_breaker.failures": breaker is not None and breaker.failures is not None,
-    }
-    for path, is_needed in needs.items():
-        if is_needed:
-            raise InvalidTrigger(path, problem, source=source)
-
-
 def _id(value: JsonValue, path: str) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise expected("1 to 200 letters, digits, dots, underscores and hyphens", value, path)

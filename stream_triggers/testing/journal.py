@@ -90,9 +90,9 @@ class Journal:
                     what = pending(decode_state(value[:-AT_BYTES])[0], plan, clocks)
                     for one in what.open:
                         present = tuple([each.id for each in one.present])
-                        yield Pending(trigger_id, found, present, one.missing, instant_text(one.until_ms), {})
-                    if what.held:
-                        yield Pending(trigger_id, found, (), (), "", what.held)
+                        yield Pending(trigger_id, found, present, one.missing, instant_text(one.until_ms), {}, ())
+                    if what.held or what.running:
+                        yield Pending(trigger_id, found, (), (), "", what.held, what.running)
 
     def _take_decision(self, value: DecisionRecord, record: Record) -> None:
         if value.reason != "definitions_changed":

@@ -76,7 +76,7 @@ class Pending:
 
     ``present`` are the ids of the messages of a match that has begun, ``missing`` the paths of the conditions it lacks,
     ``until`` when the first of them is let go. ``held`` counts, by the word of the flow control, whole matches that
-    it keeps back.
+    it keeps back. ``running`` are the invocations that are to end first.
     """
 
     trigger: str
@@ -85,12 +85,14 @@ class Pending:
     missing: tuple[str, ...]
     until: str
     held: Mapping[str, int]
+    running: tuple[str, ...]
 
     def __repr__(self) -> str:
         said = [f"has {_ids(self.present)}"] if self.present else []
         said += [f"lacks {', '.join(self.missing)}"] if self.missing else []
         said += [f"until {self.until}"] if self.until else []
         said += [f"{name} holds {count}" for name, count in self.held.items()]
+        said += [f"waits for the end of {_ids(self.running)}"] if self.running else []
         return f"<{self.trigger} key={self.key} {', '.join(said)}>"
 
 

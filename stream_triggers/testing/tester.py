@@ -123,9 +123,17 @@ class TriggerTester:
         return event_id
 
     def status(self, task: str, status: str, *, previous: str | None = None, **report: Unpack[Report]) -> str:
-        """Report that an invocation of ``task`` came to ``status``; returns the report's id."""
+        """Report that an invocation of ``task`` came to ``status``; returns the report's id.
+
+        ``of`` a run, it is how a trigger learns that the run goes on or has ended: ``overlap`` and the ``failures`` of
+        ``circuit_breaker`` wait for it.
+        """
         invocation_id, fields = self._fields(report)
-        sent = self._engine.client.report_task_status(task, invocation_id, status, previous, **fields)
+        of = report.get("of")
+        trigger_id, trigger_key = (of.trigger, of.key) if isinstance(of, Run) else (None, None)
+        sent = self._engine.client.report_task_status(
+            task, invocation_id, status, previous, trigger_id=trigger_id, trigger_key=trigger_key, **fields
+        )
         self._engine.settle()
         return sent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,6 +155,59 @@ def test_a_leaf_filed_under_a_value_is_not_asked_for_another_value() -> None:
 def test_one_of_several_values_is_found_under_each_of_them() -> None:
     index = index_of({"id": "a", "when": {"event": "order.paid", "filter": {"country": {"in": ["DE", "FR"]}}}})
     assert [bool(matches(index, event(country=one))) for one in ("DE", "FR", "ES")] == [True, True, False]
+
+
+OWN = msgspec.structs.replace(STATUS, trigger_id="one", trigger_key="k")
+"""A status of a run of the trigger ``one``."""
+
+FOLLOWERS = (
+    {"id": "one", "task": "bill", "when": {"event": "order.paid"}, "overlap": "skip"},
+    {
+        "id": "two", "task": "bill", "when": {"event": "order.paid"},
+        "circuit_breaker": {"failures": {"max": 2, "per": "1m"}},
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, [("one", "run")]),
+        ({"status": "running"}, [("one", "run")]),
+        ({"status": "of.its.own"}, [("one", "run")]),
+        ({"trigger_id": "two"}, [("two", "run")]),
+        ({"trigger_id": "two", "status": "killed"}, [("two", "run")]),
+        ({"trigger_id": "two", "status": "success"}, []),
+        ({"trigger_id": "three"}, []),
+        ({"trigger_id": None}, []),
+        ({"task": "ship"}, []),
+    ],
+)
+def test_a_status_is_news_for_the_trigger_whose_run_it_is_of(
+    changes: dict[str, Any], found: list[tuple[str, str]]
+) -> None:
+    assert matches(index_of(*FOLLOWERS), msgspec.structs.replace(OWN, **changes)) == found
+
+
+def test_news_and_matches_do_not_get_into_each_others_way() -> None:
+    listening = {"any": [{"status": "bill", "is": "failed", "arguments": {"n": {"gt": 1}}}, {"event": "order.paid"}]}
+    others = [{"id": f"t{n}", "when": {"status": "bill", "is": "failed", "arguments": {"n": n}}} for n in range(3)]
+    always = {"id": "always", "when": {"status": "*", "is": "failed"}}
+    index = index_of({**FOLLOWERS[0], "when": listening}, always, *others)
+    own = msgspec.structs.replace(OWN, arguments={"n": 2})
+    leaf = matches(index, own)[1][1]
+    assert matches(index, own) == [("always", "when"), ("one", leaf), ("one", "run"), ("t2", "when")]
+    failing = msgspec.structs.replace(OWN, arguments={"n": "many"})
+    assert matches(index, failing) == [("always", "when"), ("one", "run")]
+    assert failures(index, failing) == [("one", leaf)]
+
+
+def test_a_message_that_is_match_and_news_is_claimed_for_each() -> None:
+    made, again = (plan(parse_trigger({**FOLLOWERS[0], "epoch": epoch}), no_functions) for epoch in (0, 1))
+    assert made.follower is not None
+    assert again.follower is not None
+    claims = [each.run_ids.of_one("status", "s1") for each in (made, again, made.follower, again.follower)]
+    assert (len(set(claims)), claims[2] == claims[3]) == (3, True)
 
 
 VALUES = st.sampled_from([None, True, False, 0, 1, 1.0, 2, "1", "a", [1], {"a": 1}])

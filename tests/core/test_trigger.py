@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, require_supported, trigger_json, version
+from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, trigger_json, version
 from stream_triggers.errors import InvalidTrigger
 
 DATA = Path(__file__).parents[1] / "data"
@@ -124,25 +124,6 @@ def test_the_largest_values_are_accepted(name, longest):
 )
 def test_larger_values_are_refused(name, longer):
     refusal(PLAIN | {name: longer})
-
-
-@pytest.mark.parametrize(
-    ("flow", "path"),
-    [
-        ({"overlap": "skip"}, "overlap"),
-        ({"circuit_breaker": {"failures": {"max": 5, "per": "10m"}, "for": "1h"}}, "circuit_breaker.failures"),
-    ],
-)
-def test_what_follows_the_invocations_that_were_made_is_refused_by_the_engine(flow, path):
-    with pytest.raises(InvalidTrigger) as refused:
-        require_supported(parse_trigger(PLAIN | flow))
-    problem = "not supported by this engine: it does not follow its invocations"
-    assert refused.value.message == f"trigger t: {path}: {problem}"
-
-
-def test_conditions_schedules_and_the_rest_of_flow_control_are_supported():
-    flow = {"circuit_breaker": {"fires": {"max": 5, "per": "10m"}, "for": "1h"}, "cooldown": {"for": "1d"}}
-    require_supported(parse_trigger(PLAIN | {"when": {"all": [{"event": "a"}, {"cron": "@daily"}]}} | flow))
 
 
 def test_defaults_of_a_trigger():

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from stream_triggers.core.invocation import RunIds
+from stream_triggers.core.keyed.follow import RUN
 from stream_triggers.core.keyed.state import decode_wake
 from stream_triggers.core.record import Activation, Fact, Tick
 from stream_triggers.runtime.codec import decode, encode
@@ -64,7 +65,8 @@ class KeyedChecks:
                     continue
                 one = fact.participant
                 source = TopicPartition(one.topic, one.partition)
-                run_id = RunIds(fact.trigger_id, 0).of_one(one.kind, one.id).hex()
+                run_ids = RunIds(fact.trigger_id, 0, RUN if fact.leaves == (RUN,) else "")
+                run_id = run_ids.of_one(one.kind, one.id).hex()
                 offsets = self._sources[run_id, source]
                 if one.offset not in offsets:
                     if offsets:

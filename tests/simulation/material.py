@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from stream_triggers.core.filter import Functions
+from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.message import Event, Failure, Message, Success, TaskResult, TaskStatus
 from stream_triggers.core.record import Definition
 from stream_triggers.core.route import Plan, Route, plan, route_of
@@ -118,6 +119,21 @@ _KEYED: Sequence[Mapping[str, Any]] = (
         "args": {"order": "${event.payload.order}"},
         "cooldown": {"for": "2s"},
     },
+    {
+        "id": "m-one",
+        "task": "orders.ship",
+        "key": "${event.payload.order}",
+        "when": {"event": "paid"},
+        "args": {"order": "${event.payload.order}"},
+        "overlap": {"policy": "buffer_all", "max": 2, "ttl": "20s"},
+        "expires": "30s",
+    },
+    {
+        "id": "n-failing",
+        "task": "orders.ship",
+        "when": {"event": "paid"},
+        "circuit_breaker": {"failures": {"max": 2, "per": "20s"}, "for": "4s"},
+    },
 )
 
 _BROKEN: Sequence[Mapping[str, Any]] = (
@@ -170,7 +186,7 @@ REVISIONS: Sequence[Revision] = (
     Revision("b-any", encode(Definition("b-any", "v", b"{no json", 0)), None),
     Revision("a-ship", None, None),
     Revision("f-optional", None, None),
-    *(Revision(each, None, None) for each in ("h-both", "i-missing", "k-every")),
+    *(Revision(each, None, None) for each in ("h-both", "i-missing", "k-every", "m-one")),
 )
 
 KEYED_IDS = frozenset(source["id"] for source in _KEYED)
@@ -249,11 +265,13 @@ def _status(random: Random, time_ms: int) -> TaskStatus:
     return TaskStatus(
         task=random.choice(("orders.ship", "orders.pack")),
         status=random.choice(("running", "success", "failed")),
-        id=f"s{random.randrange(6)}",
-        invocation_id="i",
+        id=f"s{random.randrange(9)}",
+        invocation_id=random.choice(_INVOCATIONS),
         time_ms=time_ms,
         attempt=random.randrange(1, 3),
         arguments={"order": random.choice(("o1", "x1"))},
+        trigger_id=random.choice((None, "b-any", "m-one", "m-one", "n-failing")),
+        trigger_key=random.choice((None, "o0", "o1", "o2")),
     )
 
 
@@ -270,6 +288,9 @@ def _result(random: Random, time_ms: int) -> TaskResult:
         depth=random.randrange(3),
     )
 
+
+_INVOCATIONS = tuple(RunIds("m-one", 0).of_one("event", f"e{number}").hex() for number in range(6))
+"""Those of the trigger that lets one run go on at a time, whatever came of the events."""
 
 _TOPICS = Topics("triggers")
 _FOREIGN: Mapping[str, bytes] = {

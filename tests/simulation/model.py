@@ -154,6 +154,7 @@ class Model:
                 firing.traceparent,
                 firing.root,
                 firing.depth,
+                firing.expires_ms,
             )
         )
         self.runs.append(

@@ -6,6 +6,7 @@ Rules:
 2. One message makes one fact for each key that it has for the leaves that accepted it, in the order of the leaves.
 3. A fact has what the leaves named in it need of the message, and no more.
 4. A key, an id or another text of the message that a run could not repeat makes no fact at all: ``EvaluationFailed``.
+5. What a trigger takes as news of its runs has the key that the message says, and needs none of the trigger's.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ from stream_triggers.core.arguments import ANY_KIND, KeyFunction, Reference, com
 from stream_triggers.core.condition import AllOf, Count, leaf_kind, nodes
 from stream_triggers.core.condition import Sequence as SequenceNode
 from stream_triggers.core.filter import Path, parse_path
+from stream_triggers.core.keyed.follow import RUN, run_fact
 from stream_triggers.core.keyed.needs import Need, compile_document, merged_need, need_of
 from stream_triggers.core.keyed.places import Place
 from stream_triggers.core.keyed.state import Refusal
-from stream_triggers.core.message import JsonValue, Kind, Message, Participant, Position, kind_of, require_short
+from stream_triggers.core.message import (
+    JsonValue,
+    Kind,
+    Message,
+    Participant,
+    Position,
+    TaskStatus,
+    kind_of,
+    require_short,
+)
 from stream_triggers.core.record import Fact
 from stream_triggers.core.reference import ALL, roots_in
 from stream_triggers.core.trigger import Trigger
@@ -56,10 +67,13 @@ class Routing:
         self._documents: dict[tuple[str, ...], Callable[[Message], JsonValue]] = {}
 
     def facts(self, message: Message, leaves: Sequence[str], position: Position) -> Routed:
-        """The facts of a message that ``leaves``, ids in the order of the trigger, have accepted.
+        """The facts of a message that ``leaves``, ids in the order of the trigger or ``RUN``, have accepted.
 
         Raises ``EvaluationFailed`` for texts that are too long.
         """
+        if isinstance(message, TaskStatus) and leaves == (RUN,):
+            require_short(message, message.trigger_key)
+            return Routed((run_fact(self._trigger.id, self._version, message, position),), ())
         kind = kind_of(message)
         by_key: dict[str, list[str]] = {}
         refusals: list[Refusal] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream_triggers.core.keyed.gates import held_in
+from stream_triggers.core.keyed.gates import held_in, running_in
 from stream_triggers.core.keyed.kept import Kept
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.pool import ALWAYS, START, Pool, in_order
@@ -28,21 +28,25 @@ class Open(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """What a key has open, the matches that flow control holds by the name of the gate, and the size of it all."""
+    """What a key has open, the matches that flow control holds by the name of the gate, and the size of it all.
+
+    ``running`` are the invocations of the key that go on, where the trigger follows them.
+    """
 
     open: tuple[Open, ...]
     held: dict[str, int]
+    running: tuple[str, ...]
     state_bytes: int
 
 
 def pending(state: KeyState | None, plan: KeyedPlan, clocks: Clocks) -> Pending:
     """What waits in ``state``, seen with the definition in force."""
     if state is None:
-        return Pending((), {}, 0)
+        return Pending((), {}, (), 0)
     kept = Kept(state.occurrences, plan.terms, clocks.watermark_ms, plan.trigger.grace_ms)
     found = [one for group in range(len(plan.groups)) if (one := _open(kept, plan, group, clocks)) is not None]
     held = {name: len(matches) for name, matches in held_in(state.gates).items()}
-    return Pending(tuple(found), held, len(encode_state(state, Wake())))
+    return Pending(tuple(found), held, running_in(state.gates), len(encode_state(state, Wake())))
 
 
 def _open(kept: Kept, plan: KeyedPlan, group: int, clocks: Clocks) -> Open | None:

@@ -18,6 +18,7 @@ from stream_triggers.core.keyed.build import Builder, Lone, Term
 from stream_triggers.core.keyed.evaluate import Step
 from stream_triggers.core.keyed.facts import Routing
 from stream_triggers.core.keyed.fire import ARGUMENTS_BYTES_MAX, Firer
+from stream_triggers.core.keyed.follow import news_in
 from stream_triggers.core.keyed.gates import Chain, Pause, compile_flow
 from stream_triggers.core.keyed.places import Place, leaf_places, watcher_ids
 from stream_triggers.core.keyed.search import Search
@@ -66,7 +67,10 @@ class KeyedPlan:
     def on_fact(
         self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks, pause: Pause | None = None
     ) -> Outcome:
-        """What a fact at position ``at`` makes of the state of its key."""
+        """What a fact at position ``at``, a match or news of a run, makes of the state of its key."""
+        news = news_in(fact)
+        if news is not None:
+            return self.on_report(state, key, *news, clocks, pause)
         step = Step(self, state, key, clocks, pause)
         step.take(fact, at)
         return step.outcome()

@@ -7,7 +7,8 @@
 Rules:
 1. What comes out, and what is remembered, is a function of the records of the partition in their order and of nothing
    else: no clock, no configuration, no other topic. ``replay`` makes the same of them again.
-2. Every fact ends in a state, a run, or a decision. A record that is none of the three is a dead letter.
+2. Every fact ends in a state, a run, or a decision, but for news of a run that nothing waits for. A record that is no
+   fact, activation or tick is a dead letter.
 3. At most ``TIMERS_PER_TICK`` states are looked at for one tick, in the order (instant, state key); what is left is due
    at the next tick, which the owner of the partition writes as soon as it has read this one.
 4. The wall clock of a fact is the time of its record. Clocks never go back, whatever is written.

@@ -12,6 +12,7 @@ import orjson
 import yaml
 
 from stream_triggers.core.condition import ScheduleLeaf, compile_leaf
+from stream_triggers.core.keyed.follow import RUN
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import (
     Clocks,
@@ -23,7 +24,7 @@ from stream_triggers.core.keyed.state import (
     decode_state,
     encode_state,
 )
-from stream_triggers.core.message import Event, Message, Position
+from stream_triggers.core.message import Event, Message, Position, TaskStatus
 from stream_triggers.core.route import _routes, route_of
 from stream_triggers.core.trigger import parse_trigger
 
@@ -70,6 +71,13 @@ class Machine:
         accepted = [
             name for name, routes, accepts in self.leaves if route in routes and (not accepts or accepts(message))
         ]
+        self._route(message, tuple(accepted))
+
+    def hear(self, status: TaskStatus) -> None:
+        """Take a status of one of its runs."""
+        self._route(status, (RUN,))
+
+    def _route(self, message: Message, accepted: tuple[str, ...]) -> None:
         routed = self.plan.routing.facts(message, accepted, Position("events", 0, self.at))
         self.refusals += routed.refusals
         for fact in routed.facts:

@@ -385,7 +385,7 @@ def test_what_is_missing_is_named_by_its_path(when, script, missing):
 
 def test_nothing_is_pending_without_a_state():
     machine = Machine(AND)
-    assert pending(None, machine.plan, machine.clocks) == ((), {}, 0)
+    assert pending(None, machine.plan, machine.clocks) == ((), {}, (), 0)
 
 
 # The written state

@@ -11,7 +11,7 @@ What can be set is in ``core.flow``. ``gate`` says what a gate is, and ``limit``
 ``overlap`` and ``pause`` have them.
 """
 
-from stream_triggers.core.keyed.gates.chain import GATE_TYPES, Chain, Flowed, compile_flow, held_in
+from stream_triggers.core.keyed.gates.chain import GATE_TYPES, Chain, Flowed, compile_flow, held_in, running_in
 from stream_triggers.core.keyed.gates.fan_out import Element, FanOut, compile_fan_out
 from stream_triggers.core.keyed.gates.gate import Gate, Memory, Passage, Refused
 from stream_triggers.core.keyed.gates.overlap import InvocationIds
@@ -33,4 +33,5 @@ __all__ = [
     "compile_fan_out",
     "compile_flow",
     "held_in",
+    "running_in",
 ]

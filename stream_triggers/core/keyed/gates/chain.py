@@ -24,7 +24,7 @@ from stream_triggers.core.keyed.gates.breaker import CircuitBreakerGate
 from stream_triggers.core.keyed.gates.gate import Gate, Memory, Passage, Refused
 from stream_triggers.core.keyed.gates.gather import BatchGate, CooldownGate, DebounceGate
 from stream_triggers.core.keyed.gates.limit import DepthGate, RateLimitGate, RootBudgetGate
-from stream_triggers.core.keyed.gates.overlap import InvocationIds, OverlapGate
+from stream_triggers.core.keyed.gates.overlap import InvocationIds, OverlapGate, Running
 from stream_triggers.core.keyed.gates.pace import DelayGate, ThrottleGate
 from stream_triggers.core.keyed.gates.pause import Pause, PauseGate
 from stream_triggers.core.keyed.state import Match
@@ -119,6 +119,13 @@ def held_in(memories: Mapping[str, Any]) -> dict[str, tuple[Match, ...]]:
     """The matches that each gate holds, by its name, in the order of the gates; without those that hold none."""
     held = {kind.name: _typed(kind, memories[kind.name]).holding() for kind in GATE_TYPES if kind.name in memories}
     return {name: matches for name, matches in held.items() if matches}
+
+
+def running_in(memories: Mapping[str, Any]) -> tuple[str, ...]:
+    """The invocations whose end what is held waits for."""
+    name = OverlapGate.name
+    memory = _typed(OverlapGate, memories[name]) if name in memories else None
+    return memory.ids if isinstance(memory, Running) else ()
 
 
 class _Passing:
