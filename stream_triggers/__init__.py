@@ -30,11 +30,14 @@ if TYPE_CHECKING:
         all_of,
         any_of,
         at_least,
+        calendar,
         changed,
         count,
         missing,
         not_,
+        one_or_more,
         sequence,
+        times,
     )
     from stream_triggers.core.invocation import Invocation
     from stream_triggers.core.trigger import Trigger
@@ -53,6 +56,7 @@ __all__ = [
     "all_of",
     "any_of",
     "at_least",
+    "calendar",
     "changed",
     "count",
     "invocations",
@@ -81,7 +85,7 @@ _HOMES = {
         *("on_any_result", "on_at", "on_cron", "on_event", "on_every", "on_exception", "on_result", "on_status"),
     ),
     "core.compose": (
-        *("after", "aggregate", "all_of", "any_of", "at_least"),
+        *("after", "aggregate", "all_of", "any_of", "at_least", "calendar"),
         *("changed", "count", "missing", "not_", "one_or_more", "sequence", "times"),
     ),
     "core.invocation": ("Invocation",),

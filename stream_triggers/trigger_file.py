@@ -1,8 +1,9 @@
 """Trigger files: several triggers in one YAML or JSON text.
 
 Rules:
-1. A file is a list of triggers, or an object whose ``triggers`` is that list. It is read whole or refused whole, and
-   a refusal names every trigger that is wrong, with its line, up to ``PROBLEMS_MAX`` of them.
+1. A file is a list of triggers, or an object whose ``triggers`` is that list, and whose ``calendars`` are days that
+   its schedules name. It is read whole or refused whole, and a refusal names every trigger that is wrong, with its
+   line, up to ``PROBLEMS_MAX`` of them.
 2. A plain YAML scalar is what JSON reads it as: ``null``, ``true``, ``12``, ``1.5e3``; ``True``, ``TRUE``, ``~`` and
    nothing count too. All else is text: ``no``, ``012``, ``12:30`` and ``2026-01-01`` are what they look like.
 3. A field that stands twice in an object is an error, in YAML and in JSON.
@@ -24,6 +25,7 @@ import yaml
 
 from stream_triggers.core.fields import JSON_DEPTH_MAX, at, expected, found, only, required
 from stream_triggers.core.message import JsonValue
+from stream_triggers.core.schedule import Calendars, read_calendars, with_calendars
 from stream_triggers.core.trigger import Trigger, parse_trigger, trigger_json
 from stream_triggers.errors import InvalidTrigger
 
@@ -40,6 +42,7 @@ _DEPTH_MAX = JSON_DEPTH_MAX + 2  # a trigger is inside a list inside an object
 _TOO_DEEP = f"expected at most {_DEPTH_MAX} levels of nesting, found more"
 _TAG = "tag:yaml.org,2002:"
 _ROOT = "triggers"
+_CALENDARS = "calendars"
 _TWICE = "this field stands twice in one object"
 
 
@@ -82,7 +85,7 @@ def _text_of(path: str | Path) -> str:
 def _examine(text: str, source: str) -> Examined:
     document = _read(text, source)
     try:
-        items = _items(document.value)
+        items, calendars = _items(document.value), _calendars(document.value)
     except InvalidTrigger as problem:
         raise document.located(problem) from None
     triggers: dict[str, tuple[str, Trigger]] = {}
@@ -90,7 +93,7 @@ def _examine(text: str, source: str) -> Examined:
     for index, item in enumerate(items):
         path = f"{_ROOT}[{index}]"
         try:
-            trigger = parse_trigger(item, path)
+            trigger = parse_trigger(with_calendars(item, path, calendars), path)
             if trigger.id in triggers:
                 raise InvalidTrigger(at(path, "id"), f'expected an id of its own, found "{trigger.id}" again')
             triggers[trigger.id] = (path, trigger)
@@ -131,11 +134,17 @@ def _items(value: JsonValue) -> list[JsonValue]:
     """The list of triggers in a file."""
     what = "a list of triggers"
     if isinstance(value, dict):
-        only(value, (_ROOT, "$schema"), "")  # editors look for $schema
+        only(value, (_ROOT, _CALENDARS, "$schema"), "")  # editors look for $schema
         value = required(value, _ROOT, what, "")
     if not isinstance(value, list):
         raise expected(what, value, _ROOT)
     return value
+
+
+def _calendars(value: JsonValue) -> Calendars:
+    """The calendars of a file."""
+    given = value.get(_CALENDARS) if isinstance(value, dict) else None
+    return {} if given is None else read_calendars(given, _CALENDARS)
 
 
 def _refusal(problems: Sequence[InvalidTrigger], source: str) -> InvalidTrigger:

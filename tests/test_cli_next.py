@@ -79,6 +79,7 @@ def test_row_d9_json_has_every_instant():
             "utc": "2026-03-29T01:00Z",
             "effective": "2026-03-29T01:00Z",
             "nominal_ms": 1774746000000,
+            "skipped": [],
             "adjusted": [{"by": "gap", "from": "2026-03-29T02:30"}],
         }
     ]
@@ -109,3 +110,46 @@ def test_a_wrong_call_ends_with_status_2_and_says_what_is_wrong(arguments, said)
     result = call(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+CALENDARS = """
+calendars:
+  closed: [sat, sun, 2026-12-25]
+triggers:
+  - {id: report, task: report, when: {cron: 0 9 * * *, zone: Europe/Berlin, exclude: closed}}
+  - {id: monthly, task: report, when: {cron: 0 9 26 * *, exclude: closed, on_excluded: next}}
+"""
+
+
+def test_row_d6_instants_on_dates_that_do_not_count_are_marked():
+    Path("triggers.yaml").write_text(CALENDARS)
+    shown = ok("triggers.yaml", "--from", "2026-12-24T00:00Z", "-n", "2")
+    assert shown.splitlines() == [
+        "report: when: cron 0 9 * * * Europe/Berlin",
+        "local             UTC",
+        "2026-12-24T09:00  2026-12-24T08:00Z",
+        "2026-12-25T09:00  2026-12-25T08:00Z  * skipped, a date that does not count (on_excluded: skip)",
+        "2026-12-26T09:00  2026-12-26T08:00Z  * skipped, a date that does not count (on_excluded: skip)",
+        "2026-12-27T09:00  2026-12-27T08:00Z  * skipped, a date that does not count (on_excluded: skip)",
+        "2026-12-28T09:00  2026-12-28T08:00Z",
+        "",
+        "monthly: when: cron 0 9 26 * *",
+        "local             UTC",
+        "2026-12-28T09:00  2026-12-28T09:00Z  * moved from 2026-12-26T09:00, a date that does not count"
+        " (on_excluded: next)",
+        "2027-01-26T09:00  2027-01-26T09:00Z",
+    ]
+
+
+def test_row_d6_json_has_them_too():
+    Path("triggers.yaml").write_text(CALENDARS)
+    shown = json.loads(ok("triggers.yaml", "--from", "2026-12-24T08:00Z", "-n", "1", "--json"))
+    assert shown[0]["skipped"] == ["2026-12-25T09:00", "2026-12-26T09:00", "2026-12-27T09:00"]
+
+
+def test_row_d6_of_very_many_that_are_left_out_the_first_are_shown():
+    Path("triggers.yaml").write_text(CALENDARS.replace("0 9 * * *", "'* * * * *'"))
+    shown = ok("triggers.yaml", "--from", "2026-12-24T22:59Z", "-n", "1").splitlines()
+    assert len([line for line in shown if "skipped" in line]) == 100
+    assert shown[101].endswith("* skipped, a date that does not count (on_excluded: skip), as those after it may be")
+    assert shown[102] == "2026-12-28T00:00  2026-12-27T23:00Z"

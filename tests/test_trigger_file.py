@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from stream_triggers.core.trigger import canonical, parse_trigger
+from stream_triggers.core.trigger import canonical, parse_trigger, trigger_json, version
 from stream_triggers.errors import InvalidTrigger
 from stream_triggers.trigger_file import dump_triggers, load_triggers, read_triggers
 
@@ -82,6 +82,89 @@ def test_a_file_may_name_its_schema():
 
 def test_a_file_without_triggers_is_empty():
     assert read_triggers("triggers: []", "orders.yaml") == ()
+
+
+SHARED = """
+calendars:
+  closed: [sat, sun, 2026-12-25]
+  company: [2026-08-03]
+triggers:
+  - id: monthly
+    task: report
+    when:
+      any:
+        - {cron: 0 8 1 * *, exclude: closed, on_excluded: next}
+        - {all: [{every: 1h, exclude: [company, 2026-01-01, closed]}, {event: a, filter: {exclude: closed, cron: x}}]}
+    reset: {at: 2026-08-03T10:00Z, only: company}
+"""
+
+
+def test_the_days_of_a_calendar_stand_where_it_is_named():
+    (trigger,) = read_triggers(SHARED, "orders.yaml")
+    assert trigger_json(trigger) == {
+        "id": "monthly",
+        "task": "report",
+        "when": {
+            "any": [
+                {"cron": "0 8 1 * *", "exclude": ["sat", "sun", "2026-12-25"], "on_excluded": "next"},
+                {
+                    "all": [
+                        {"every": "1h", "exclude": ["sat", "sun", "2026-01-01", "2026-08-03", "2026-12-25"]},
+                        {"event": "a", "filter": {"cron": "x", "exclude": "closed"}},
+                    ]
+                },
+            ]
+        },
+        "reset": [{"at": "2026-08-03T10:00Z", "only": ["2026-08-03"]}],
+    }
+
+
+def test_with_a_calendar_the_versions_of_its_triggers_change():
+    (before,), (after,) = (
+        read_triggers(text, "orders.yaml")
+        for text in (SHARED, SHARED.replace("2026-12-25]", "2026-12-25, 2026-12-26]"))
+    )
+    assert version(before) != version(after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "exclude: closed, on",
+            "exclude: clsed, on",
+            'orders.yaml:10: triggers[0].when.any[0].exclude: there is no calendar "clsed"\n'
+            "  hint: did you mean closed?",
+        ),
+        (
+            "[company, 2026",
+            "[holidays, 2026",
+            'orders.yaml:11: triggers[0].when.any[1].all[0].exclude[0]: there is no calendar "holidays"\n'
+            "  hint: name its days under calendars of the same file",
+        ),
+        (
+            "2026-08-03]",
+            "2026-08-32]",
+            'orders.yaml:4: calendars.company[0]: expected a date from 1970 to 2199 such as "2026-12-24",'
+            ' found "2026-08-32"',
+        ),
+        (
+            "company: [2026",
+            "Sun: [2026",
+            "orders.yaml:2: calendars: expected a name that is no weekday and begins with a letter, of letters, digits,"
+            ' underscores and hyphens, found "Sun"',
+        ),
+        (
+            "only: company",
+            "only: closed",
+            'orders.yaml:12: triggers[0].reset[0].only[0]: expected a date from 1970 to 2199 such as "2026-12-24",'
+            ' found "sat"',
+        ),
+    ],
+)
+def test_what_is_wrong_with_calendars_is_said(before, after, message):
+    assert SHARED.count(before) == 1
+    assert refusal(SHARED.replace(before, after)) == message
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
@@ -226,7 +309,8 @@ def test_an_error_keeps_path_problem_and_source_apart():
         ("{}", "orders.yaml:1: triggers: expected a list of triggers, found nothing"),
         (
             "trigers: []",
-            "orders.yaml:1: trigers: unknown field, expected one of triggers, $schema\n  hint: did you mean triggers?",
+            "orders.yaml:1: trigers: unknown field, expected one of triggers, calendars, $schema\n"
+            "  hint: did you mean triggers?",
         ),
         ("- a: 1\n  b: 2\n  a: 3", "orders.yaml:3: triggers[0].a: this field stands twice in one object"),
         (
@@ -395,3 +479,10 @@ def test_the_schema_refuses_what_it_can_see(sample):
 @pytest.mark.parametrize("value", [5, {}, {"triggers": [], "more": 1}, {"triggers": {}}])
 def test_the_schema_refuses_what_is_no_list_of_triggers(value):
     assert not SCHEMA.is_valid(value)
+
+
+def test_the_schema_knows_calendars():
+    shared = yaml.load(SHARED, yaml.BaseLoader)
+    assert SCHEMA.is_valid(shared)
+    assert not SCHEMA.is_valid(shared | {"calendars": {"sun": ["2026-01-01"]}})
+    assert not SCHEMA.is_valid(shared | {"calendars": {"closed": ["company"]}})

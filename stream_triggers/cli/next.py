@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
 import typer
 
 from stream_triggers.cli import terminal
@@ -34,6 +35,9 @@ from stream_triggers.trigger_file import load_triggers
 SHOWN = 10
 """Instants that are shown of each schedule unless another number is asked for."""
 
+SKIPPED_MAX = 100
+"""Most instants left out that are shown before one that is not."""
+
 FILES = (".yaml", ".yml", ".json")
 
 
@@ -57,7 +61,8 @@ def next_instants(
     """Show the next instants of a cron expression, or of every schedule in a trigger file; needs no broker.
 
     An instant that is not simply the local time that the schedule names is marked with the reason: a clock put forward
-    or back, or a date that does not count. It takes effect later than at its nominal time when the schedule has jitter.
+    or back, or a date that does not count. Those that are left out before it because of their dates are shown as well.
+    It takes effect later than at its nominal time when the schedule has jitter.
 
     For example:
       stream-triggers next "30 2 * * mon-fri" --zone Europe/Berlin
@@ -70,10 +75,9 @@ def next_instants(
     schedules = list(_of_file(source, options) if source.endswith(FILES) else _of_expression(source, options))
     documents: list[JsonValue] = []
     for place, (trigger_id, leaf, schedule) in enumerate(schedules):
-        found = islice(between(schedule, from_ms, INSTANT_END_MS), count)
-        rows = [(explained(schedule, at_ms), effective_ms(schedule, trigger_id, at_ms)) for at_ms in found]
+        rows = list(islice(_rows(trigger_id, schedule, from_ms), count))
         if as_json:
-            documents += [_document(trigger_id, leaf, schedule, *row) for row in rows]
+            documents += [_document(trigger_id, leaf, schedule, row) for row in rows]
         else:
             _print(place, f"{trigger_id}: {leaf}: " if trigger_id else "", schedule, rows)
     if as_json:
@@ -83,6 +87,24 @@ def next_instants(
 
 
 _Found = tuple[str, str, Schedule]
+
+
+class _Row(NamedTuple):
+    """An instant, when it takes effect, and those before it that are left out, each on the clock and in UTC."""
+
+    instant: Instant
+    effective_ms: int
+    skipped: list[Instant]
+
+
+def _rows(trigger_id: str, schedule: Schedule, from_ms: int) -> Iterator[_Row]:
+    named = msgspec.structs.replace(schedule, exclude=(), exclude_weekdays=(), only=(), on_excluded="skip")
+    shows_skipped = schedule.has_calendar and schedule.on_excluded == "skip"
+    for at_ms in between(schedule, from_ms, INSTANT_END_MS):
+        skipped = islice(between(named, from_ms, at_ms - 1), SKIPPED_MAX) if shows_skipped else ()
+        left_out = [explained(named, each_ms) for each_ms in skipped]
+        yield _Row(explained(schedule, at_ms), effective_ms(schedule, trigger_id, at_ms), left_out)
+        from_ms = at_ms
 
 
 def _of_file(source: str, options: dict[str, str]) -> Iterator[_Found]:
@@ -114,18 +136,27 @@ def _wrong(error: InvalidTrigger, hint: str) -> typer.BadParameter:
     return typer.BadParameter(". ".join(filter(None, (error.problem, error.hint))), param_hint=hint)
 
 
-def _print(place: int, title: str, schedule: Schedule, rows: list[tuple[Instant, int]]) -> None:
+def _print(place: int, title: str, schedule: Schedule, rows: list[_Row]) -> None:
     if place:
         terminal.line("")
     terminal.line(f"{title}{in_words(schedule)}")
     columns = ["local", "UTC", *(["effective"] if schedule.jitter_ms else []), ""]
-    terminal.table(columns, [_row(schedule, *row) for row in rows])
+    terminal.table(columns, [line for row in rows for line in _lines(schedule, row)])
 
 
-def _row(schedule: Schedule, instant: Instant, effective: int) -> list[str]:
-    late = [instant_text(effective)] if schedule.jitter_ms else []
-    reasons = "; ".join(_reason(schedule, each) for each in instant.adjusted)
-    return [local_text(instant.local_ms), instant_text(instant.nominal_ms), *late, f"* {reasons}" if reasons else ""]
+def _lines(schedule: Schedule, row: _Row) -> Iterator[list[str]]:
+    has_more = len(row.skipped) == SKIPPED_MAX
+    for index, left_out in enumerate(row.skipped, start=1):
+        more = ", as those after it may be" if has_more and index == SKIPPED_MAX else ""
+        late = [""] if schedule.jitter_ms else []
+        yield [*_times(left_out), *late, f"* skipped, a date that does not count (on_excluded: skip){more}"]
+    late = [instant_text(row.effective_ms)] if schedule.jitter_ms else []
+    reasons = "; ".join(_reason(schedule, each) for each in row.instant.adjusted)
+    yield [*_times(row.instant), *late, f"* {reasons}" if reasons else ""]
+
+
+def _times(instant: Instant) -> list[str]:
+    return [local_text(instant.local_ms), instant_text(instant.nominal_ms)]
 
 
 def _reason(schedule: Schedule, adjustment: Adjustment) -> str:
@@ -139,13 +170,15 @@ def _reason(schedule: Schedule, adjustment: Adjustment) -> str:
             return f"the {adjustment.by} of two: the clock is put back (fold: {schedule.fold})"
 
 
-def _document(trigger_id: str, leaf: str, schedule: Schedule, instant: Instant, effective: int) -> JsonValue:
+def _document(trigger_id: str, leaf: str, schedule: Schedule, row: _Row) -> JsonValue:
+    instant = row.instant
     document: dict[str, Any] = {"trigger": trigger_id, "leaf": leaf} if trigger_id else {}
     return document | {
         "schedule": in_words(schedule),
         "local": local_text(instant.local_ms),
         "utc": instant_text(instant.nominal_ms),
-        "effective": instant_text(effective),
+        "effective": instant_text(row.effective_ms),
         "nominal_ms": instant.nominal_ms,
+        "skipped": [local_text(each.local_ms) for each in row.skipped],
         "adjusted": [{"by": each.by, "from": local_text(each.from_ms)} for each in instant.adjusted],
     }

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from stream_triggers.core.builder import TriggerBuilder, on_event
@@ -20,6 +21,11 @@ from stream_triggers.core.message import JsonValue
 
 Part = TriggerBuilder
 """What is joined."""
+
+
+def calendar(*days: str | date) -> list[str]:
+    """Days for ``exclude`` and ``only`` of schedules: dates, as texts or not, and weekdays such as "sat"."""
+    return [day if isinstance(day, str) else day.isoformat()[:10] for day in days]
 
 
 def all_of(*parts: Part, within: str = FOREVER, where: list[JsonValue] | None = None) -> TriggerBuilder:
@@ -121,6 +127,7 @@ __all__ = [
     "all_of",
     "any_of",
     "at_least",
+    "calendar",
     "changed",
     "count",
     "missing",

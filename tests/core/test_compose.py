@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from datetime import UTC, date, datetime
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from stream_triggers.core.compose import (
     all_of,
     any_of,
     at_least,
+    calendar,
     changed,
     count,
     missing,
@@ -33,6 +35,10 @@ A, B = on_event("a"), on_event("b")
     ("built", "written"),
     [
         (all_of(A, B, within="1h"), "{all: [{event: a}, {event: b}], within: 1h}"),
+        (
+            on_cron("@daily", exclude=calendar("sun", date(2026, 12, 25), datetime(2026, 12, 26, 8, tzinfo=UTC))),
+            "{cron: '@daily', exclude: [sun, '2026-12-25', '2026-12-26']}",
+        ),
         (all_of(A, not_(B, last="5m")), "{all: [{event: a}, {not: {event: b}, last: 5m}]}"),
         (
             all_of(on_event("a", name="x"), B, where=[{"left": "${x.payload.n}", "gt": 1}]),

@@ -200,6 +200,9 @@ CHRISTMAS = ["2026-12-24", "2026-12-25", "2026-12-26"]
         ({"cron": "0 9 * * *", "exclude": CHRISTMAS, "on_excluded": "previous"}, [23, 27, 28]),
         ({"cron": "0 9 * * *", "only": CHRISTMAS}, [24, 25, 26]),
         ({"cron": "0 9 23 * *", "only": CHRISTMAS, "on_excluded": "next"}, [24]),
+        ({"cron": "0 9 * * *", "exclude": ["wed", "sat", "sun"]}, [24, 25, 28]),
+        ({"cron": "0 9 24 * *", "exclude": ["thu", "fri", "sat", "sun"], "on_excluded": "next"}, [28]),
+        ({"cron": "0 9 27 * *", "exclude": ["2026-12-24", "fri", "sat", "sun"], "on_excluded": "previous"}, [23]),
         ({"cron": "0 9 28 * *", "only": CHRISTMAS, "on_excluded": "previous"}, [26]),
     ],
 )
@@ -236,14 +239,17 @@ DATES = [date(2026, 1, 1) + timedelta(days=number) for number in range(120)]
 @settings(deadline=None, max_examples=50)
 @given(
     st.sets(st.sampled_from(DATES), min_size=1, max_size=60),
+    st.sets(st.sampled_from(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]), max_size=6),
     st.sampled_from(["exclude", "only"]),
     st.sampled_from(["skip", "next", "previous"]),
     st.sampled_from(["0 9 * * *", "0 9,15 */2 * *", "0 9 1,15 * mon", "30 1 L * *"]),
 )
-def test_row_d6_any_calendar_agrees_with_looking_at_every_day(dates, word, on_excluded, expression):
+def test_row_d6_any_calendar_agrees_with_looking_at_every_day(dates, weekdays, word, on_excluded, expression):
     plain = parse_schedule({"cron": expression}, "when")
-    schedule = made({"cron": expression, word: sorted(map(str, dates)), "on_excluded": on_excluded})
-    counts = (lambda day: day not in dates) if word == "exclude" else (lambda day: day in dates)
+    weekdays = weekdays if word == "exclude" else set()
+    schedule = made({"cron": expression, word: [*weekdays, *map(str, dates)], "on_excluded": on_excluded})
+    is_excluded = lambda day: day in dates or day.strftime("%a").lower() in weekdays  # noqa: E731
+    counts = (lambda day: not is_excluded(day)) if word == "exclude" else (lambda day: day in dates)
     expected = set()
     step = {"next": 1, "previous": -1}.get(on_excluded, 0)
     for at_ms in between(plain, ms("2025-11-01T00:00Z"), ms("2026-07-01T00:00Z")):

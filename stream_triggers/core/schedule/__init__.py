@@ -6,11 +6,12 @@ Rules:
 3. One direction: local times that the schedule names, those its dates allow, the instants they have in its zone, the
    instants within its limits, what of them is due. Each step is a module and asks only the one before.
 
-``value`` is a schedule as a value, ``notation`` its JSON, ``cron`` what an expression means, ``times`` the local times,
-``dates`` the calendar, ``zone`` clocks that are put forward and back, ``instants`` the instants, ``due`` which of them
-fire.
+``value`` is a schedule as a value, ``notation`` its JSON, ``calendars`` days that have a name there, ``cron`` what an
+expression means, ``times`` the local times, ``dates`` which dates count, ``zone`` clocks that are put forward and back,
+``instants`` the instants, ``due`` which of them fire.
 """
 
+from stream_triggers.core.schedule.calendars import Calendars, read_calendars, with_calendars
 from stream_triggers.core.schedule.due import Due, Skipped, due, effective_ms
 from stream_triggers.core.schedule.instants import after, before, between, explained
 from stream_triggers.core.schedule.notation import WORDS, in_words, parse_cron, parse_schedule, schedule_json
@@ -34,6 +35,7 @@ __all__ = [
     "WORDS",
     "Adjustment",
     "At",
+    "Calendars",
     "CatchUp",
     "CatchUpAll",
     "CatchUpWindow",
@@ -56,5 +58,7 @@ __all__ = [
     "parse_cron",
     "parse_schedule",
     "parse_zone",
+    "read_calendars",
     "schedule_json",
+    "with_calendars",
 ]

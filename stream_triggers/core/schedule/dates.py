@@ -1,7 +1,8 @@
 """Which dates count: a calendar, and the local times of a schedule that keeps to it.
 
 Rules:
-1. A date counts when it is not excluded or, where the dates that count are listed, when it is one of them.
+1. A date counts when neither it nor its weekday is excluded or, where the dates that count are listed, when it is one
+   of them.
 2. A time on a date that does not count is left out, or moves to the same time on the next or the previous date that
    counts, at most ``MOVE_DAYS_MAX`` days away. Times that come to stand on each other are one.
 """
@@ -16,6 +17,9 @@ from functools import lru_cache
 from stream_triggers.core.schedule.times import DAY_MS, LocalTimes, named_times
 from stream_triggers.core.schedule.value import OnExcluded, Schedule
 
+_EPOCH_WEEKDAY = 3
+"""1970-01-01 was a Thursday; Monday is 0."""
+
 MOVE_DAYS_MAX = 31
 """Farthest that a time moves: over the longest holidays, and no farther than a search for it can afford."""
 
@@ -23,9 +27,9 @@ MOVE_DAYS_MAX = 31
 def local_times(schedule: Schedule) -> LocalTimes:
     """The local times that ``schedule`` names and its calendar allows or moves."""
     times = named_times(schedule)
-    if not (schedule.exclude or schedule.only):
+    if not schedule.has_calendar:
         return times
-    calendar = _calendar(schedule.exclude, schedule.only, schedule.on_excluded)
+    calendar = _calendar_of(schedule)
     return _KeptTimes(times, calendar) if schedule.on_excluded == "skip" else _MovedTimes(times, calendar)
 
 
@@ -33,7 +37,7 @@ def moved_from(schedule: Schedule, local_ms: int, offset_ms: int) -> int | None:
     """The nearest named local time that moved to ``local_ms``; None when ``local_ms`` is named itself."""
     times = named_times(schedule)
     day, of_day_ms = divmod(local_ms, DAY_MS)
-    for source in _calendar(schedule.exclude, schedule.only, schedule.on_excluded).sources(day):
+    for source in _calendar_of(schedule).sources(day):
         named_ms = source * DAY_MS + of_day_ms
         if times.first(named_ms, offset_ms) == named_ms:
             return None if source == day else named_ms
@@ -45,6 +49,7 @@ class Calendar:
     """Which days count, as days since the epoch, and where the others go."""
 
     excluded: frozenset[int]
+    weekdays: frozenset[int]
     only: tuple[int, ...]
     on_excluded: OnExcluded
 
@@ -57,7 +62,7 @@ class Calendar:
         if self.only:
             index = bisect_left(self.only, day)
             return self.only[index] if index < len(self.only) else None
-        while day in self.excluded:
+        while self._is_excluded(day):
             day += 1
         return day
 
@@ -66,9 +71,12 @@ class Calendar:
         if self.only:
             index = bisect_right(self.only, day)
             return self.only[index - 1] if index else None
-        while day in self.excluded:
+        while self._is_excluded(day):
             day -= 1
         return day
+
+    def _is_excluded(self, day: int) -> bool:
+        return day in self.excluded or (day + _EPOCH_WEEKDAY) % 7 in self.weekdays
 
     def sources(self, day: int) -> Iterator[int]:
         """The days whose times happen on ``day``, which counts: itself, and those that move to it."""
@@ -81,8 +89,14 @@ class Calendar:
 
 
 @lru_cache(maxsize=1024)
-def _calendar(exclude: tuple[int, ...], only: tuple[int, ...], on_excluded: OnExcluded) -> Calendar:
-    return Calendar(frozenset(exclude), only, on_excluded)
+def _calendar(
+    exclude: tuple[int, ...], weekdays: tuple[int, ...], only: tuple[int, ...], on_excluded: OnExcluded
+) -> Calendar:
+    return Calendar(frozenset(exclude), frozenset(weekdays), only, on_excluded)
+
+
+def _calendar_of(schedule: Schedule) -> Calendar:
+    return _calendar(schedule.exclude, schedule.exclude_weekdays, schedule.only, schedule.on_excluded)
 
 
 class _KeptTimes:

@@ -2,8 +2,8 @@
 
 Rules:
 1. A schedule says one of ``WORDS``, and whatever else it needs; what is as it would be anyway is left out.
-2. Durations, instants and dates have one text each, dates are in order and each is there once. So equal schedules are
-   equal bytes. A cron expression stays as it was written but for its spaces.
+2. Durations, instants and dates have one text each, weekdays and then dates are in order and each is there once. So
+   equal schedules are equal bytes. A cron expression stays as it was written but for its spaces.
 3. An instant without an offset is a local time of the schedule's zone, where the schedule names one.
 4. By default a cron expression has ``fold`` "first" when it means hours in particular, and "both" when its hour field
    begins with ``*`` or names every hour. ``gap`` is "shift" by default.
@@ -41,6 +41,9 @@ from stream_triggers.errors import InvalidTrigger
 
 WORDS = ("cron", "every", "at")
 """The words that say what kind of schedule it is."""
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""The days of the week that ``exclude`` may name."""
 
 COUNT_MAX = 1000
 """Most instants that ``catchup`` lets fire at once, and most dates of a calendar."""
@@ -109,8 +112,8 @@ def schedule_json(schedule: Schedule) -> dict[str, JsonValue]:
         "start": None if schedule.start_ms is None else instant_text(schedule.start_ms),
         "end": None if schedule.end_ms is None else instant_text(schedule.end_ms),
         "max_runs": schedule.max_runs,
-        "exclude": [date_of(day).isoformat() for day in schedule.exclude] or None,
-        "only": [date_of(day).isoformat() for day in schedule.only] or None,
+        "exclude": [*(WEEKDAYS[day] for day in schedule.exclude_weekdays), *_written(schedule.exclude)] or None,
+        "only": _written(schedule.only) or None,
         "on_excluded": _unless(schedule.on_excluded, "skip"),
     }
     return {name: value for name, value in fields.items() if value is not None}
@@ -151,11 +154,12 @@ class _Fields:
 
     def common(self) -> dict[str, Any]:
         """What every kind of schedule may say."""
-        exclude, listed = self.read("exclude", _dates, ()), self.read("only", _dates, ())
-        if exclude and listed:
+        (weekdays, exclude), listed = self.read("exclude", parse_days, ((), ())), self.read("only", _dates, ())
+        is_excluding = bool(weekdays or exclude)
+        if is_excluding and listed:
             hint = "leave out of only what you would exclude"
             raise InvalidTrigger(at(self._path, "only"), "expected one of exclude and only, found both", hint=hint)
-        if not (exclude or listed):
+        if not (is_excluding or listed):
             self.refuse("on_excluded", "exclude or only")
         return {
             "zone": self.zone or "UTC",
@@ -165,6 +169,7 @@ class _Fields:
             "end_ms": self.instant("end", None),
             "max_runs": self.read("max_runs", _whole(RUNS_MAX), None),
             "exclude": exclude,
+            "exclude_weekdays": weekdays,
             "only": listed,
             "on_excluded": self.choice("on_excluded", OnExcluded, "skip"),
         }
@@ -180,7 +185,7 @@ def _cron(fields: _Fields) -> Schedule:
 def _every(fields: _Fields) -> Schedule:
     every = Every(fields.read("every", _period, 0), fields.instant("anchor", 0))
     schedule = Schedule(every, gap="skip", fold="both", **fields.common())
-    if not (schedule.exclude or schedule.only):
+    if not schedule.has_calendar:
         fields.refuse("zone", "exclude or only", "a period is counted in UTC; a cron expression keeps to local time")
     if schedule.on_excluded != "skip":
         fields.read("on_excluded", _only_skip, None)
@@ -252,6 +257,22 @@ def _dates(value: JsonValue, path: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= COUNT_MAX:
         raise expected(f"a list of 1 to {COUNT_MAX} dates", value, path)
     return tuple(sorted({_date(item, f"{path}[{index}]") for index, item in enumerate(value)}))
+
+
+def parse_days(value: JsonValue, path: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Read a list of weekdays, counted from Monday, and dates, in days since the epoch; raises ``InvalidTrigger``."""
+    if not isinstance(value, list) or not 0 < len(value) <= COUNT_MAX:
+        raise expected(f"a list of 1 to {COUNT_MAX} dates or weekdays", value, path)
+    named = {index: WEEKDAYS.index(item) for index, item in enumerate(value) if item in WEEKDAYS}
+    weekdays = tuple(sorted(set(named.values())))
+    if len(weekdays) == len(WEEKDAYS):
+        raise InvalidTrigger(path, "expected a weekday that counts, found all of them excluded")
+    dates = {_date(item, f"{path}[{index}]") for index, item in enumerate(value) if index not in named}
+    return weekdays, tuple(sorted(dates))
+
+
+def _written(days: tuple[int, ...]) -> list[JsonValue]:
+    return [date_of(day).isoformat() for day in days]
 
 
 def _date(value: JsonValue, path: str) -> int:

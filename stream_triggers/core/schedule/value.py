@@ -55,7 +55,8 @@ class Schedule(msgspec.Struct, frozen=True):
     """When something is due. ``parse_schedule`` makes them, so every one that exists comes due.
 
     ``start_ms`` and ``end_ms`` belong to it. ``exclude`` and ``only`` are dates of the zone, as days since the epoch,
-    in order; at most one of them has any. A period has gap "skip" and fold "both": nothing happens to it.
+    in order, and ``exclude_weekdays`` days of the week, Monday being 0; with ``only`` there is neither of the others. A
+    period has gap "skip" and fold "both": nothing happens to it.
     """
 
     timing: Cron | Every | At
@@ -68,8 +69,14 @@ class Schedule(msgspec.Struct, frozen=True):
     end_ms: int | None = None
     max_runs: int | None = None
     exclude: tuple[int, ...] = ()
+    exclude_weekdays: tuple[int, ...] = ()
     only: tuple[int, ...] = ()
     on_excluded: OnExcluded = "skip"
+
+    @property
+    def has_calendar(self) -> bool:
+        """Whether some dates do not count."""
+        return bool(self.exclude or self.exclude_weekdays or self.only)
 
 
 class Adjustment(msgspec.Struct, frozen=True):
