@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from stream_triggers.core.keyed.follow import RUN
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import Clocks
 from stream_triggers.core.record import Fact
 from stream_triggers.runtime.claims import Claims
-from stream_triggers.runtime.keyed import state_log
+from stream_triggers.runtime.keyed import facts, state_log
 from stream_triggers.runtime.keyed.active import Active
 from stream_triggers.runtime.keyed.facts import Defined, FactWriter
 from stream_triggers.runtime.keyed.progress import ProgressTable, Routing
@@ -138,6 +140,44 @@ def news_of_runs_is_not_claimed() -> Iterator[None]:
             stage._claims = claims
 
     with replaced(RouteStage, "_write_facts", unclaimed):
+        yield
+
+
+@mutant(0, simulation_finds=True)
+def what_waits_for_the_end_of_a_pause_is_not_looked_at() -> Iterator[None]:
+    after = Active.after
+
+    def unswept_only_by_deletion(active: Active, activation: Any, at: int) -> Active:
+        made = after(active, activation, at)
+        return made if not made.form or made is active else replace(made, swept=active.swept, swept_to=active.swept_to)
+
+    with replaced(Active, "after", unswept_only_by_deletion):
+        yield
+
+
+@mutant(0, simulation_finds=True)
+def a_pause_is_not_written_to_the_changelog() -> Iterator[None]:
+    encode = Active.encode
+    with replaced(Active, "encode", lambda active: encode(replace(active, pause=None))):
+        yield
+
+
+@mutant(0, simulation_finds=True)
+def an_activation_says_nothing_of_a_pause() -> Iterator[None]:
+    make = facts.activation
+    with replaced(facts, "activation", lambda defined, *rest: make(defined._replace(pause=None), *rest)):
+        yield
+
+
+@mutant(0, simulation_finds=True)
+def what_is_held_takes_no_claim() -> Iterator[None]:
+    write = RouteStage._write_facts
+
+    def without_claim(stage: RouteStage, keyed: KeyedPlan, firing: Any, outputs: Outputs) -> None:
+        with replaced(Claims, "take", lambda claims, claim, source: None):
+            write(stage, keyed, firing, outputs)
+
+    with replaced(RouteStage, "_write_facts", without_claim):
         yield
 
 

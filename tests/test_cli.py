@@ -31,8 +31,8 @@ from stream_triggers.runtime.topics import Topics
 WAIT_S = 60
 NOW_MS = 1_764_000_000_000
 COMMANDS = [
-    *("apply", "check", "config", "delete", "demo", "describe", "emit", "list", "next", "pending", "run", "verify"),
-    *("watch", "work"),
+    *("apply", "check", "config", "delete", "demo", "describe", "emit", "list", "next", "pause", "pending"),
+    *("resume", "run", "verify", "watch", "work"),
     *("broker/start", "broker/status", "broker/stop", "broker/wipe", "topics/check", "topics/create"),
 ]
 
@@ -453,6 +453,45 @@ def test_triggers_are_applied_listed_described_and_deleted(options):
     for command in ("delete", "describe"):
         result = call(command, "note-failure", *options)
         assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: there is no trigger note-failure")
+
+
+@pytest.mark.kafka
+def test_triggers_are_paused_listed_as_paused_and_resumed(options):
+    Path("t.yaml").write_text(TRIGGERS)
+    ok("apply", "t.yaml", *options)
+    paused = ok("pause", "note-failure", "--mode", "drop", "--why", "too many", "--author", "ann", *options)
+    assert paused == "paused note-failure mode=drop\n"
+    ok("apply", "t.yaml", *options)
+    [row] = [line for line in ok("list", *options).splitlines() if line.startswith("note-failure")]
+    assert re.split(r"  +", row)[-1].startswith("drop since 20")
+    assert row.endswith(" by ann: too many")
+    assert ok("describe", "note-failure", *options).splitlines()[1].startswith("# paused: drop since 20")
+    stored = json.loads(ok("describe", "note-failure", "--json", *options))["pause"]
+    assert (stored["mode"], stored["until_ms"], stored["why"], stored["author"]) == ("drop", None, "too many", "ann")
+    until = ok("pause", "note-failure", "--until", "2100-01-01T00:00Z", *options)
+    assert until == "paused note-failure mode=hold until=2100-01-01T00:00:00.000Z\n"
+    assert json.loads(ok("resume", "note-failure", "--catchup", "none", "--json", *options))["what"] == "resumed"
+    assert "since" not in ok("list", *options)
+    result = call("resume", "note-failure", *options)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: trigger note-failure is not paused")
+    for command in ("pause", "resume", "describe", "delete", "pending"):
+        result = call(command, "note-failur", *options)
+        assert result.exit_code == 1
+        assert result.stderr == "error: there is no trigger note-failur\nhint: did you mean note-failure?\n"
+
+
+@pytest.mark.parametrize(
+    ("until", "says"),
+    [
+        ("soon", "expected an instant or a duration such as 2h, got 'soon'"),
+        ("2020-01-01T00:00Z", "expected a time to come"),
+        ("2020-01-01T99:00Z", "expected an instant or a duration such as 2h, got '2020-01-01T99:00Z'"),
+    ],
+)
+def test_a_pause_that_ends_at_no_time_to_come_is_refused(until, says):
+    result = call("pause", "ship", "--until", until)
+    assert result.exit_code == 2
+    assert says in " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
 
 
 @pytest.mark.kafka

@@ -12,7 +12,15 @@ from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
 from stream_triggers.core.builder import on_event
 from stream_triggers.core.message import Event, Failure, Success, TaskResult, TaskStatus
-from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, StreamTriggersError, Unavailable
+from stream_triggers.core.record import Pause
+from stream_triggers.errors import (
+    DeliveryFailed,
+    InvalidMessage,
+    InvalidTrigger,
+    Rejected,
+    StreamTriggersError,
+    Unavailable,
+)
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.kafka import Identify, KafkaLog, KafkaSettings
@@ -442,6 +450,57 @@ def test_a_deleted_trigger_is_gone(bed):
     assert bed.client.list_triggers() == ()
 
 
+def test_a_trigger_is_paused_paused_otherwise_and_resumed(bed):
+    version = bed.client.apply([TRIGGER])[0].version
+    assert bed.client.pause_trigger("ship", why="no stock", author="ann") == Change("ship", "paused", version)
+    assert bed.client.list_triggers()[0].pause == Pause("hold", None, "", NOW_MS, "no stock", "ann")
+    bed.clock.advance(5)
+    assert bed.client.pause_trigger("ship", mode="drop", until_ms=NOW_MS + 9).what == "paused"
+    assert bed.client.list_triggers()[0].pause == Pause("drop", NOW_MS + 9, "", NOW_MS)
+    assert bed.client.resume_trigger("ship", catchup="latest") == Change("ship", "resumed", version)
+    assert bed.client.list_triggers()[0].pause == Pause("drop", NOW_MS + 5, "latest", NOW_MS)
+    assert bed.client.resume_trigger("ship") == Change("ship", "unchanged", version)
+
+
+def test_a_trigger_whose_pause_is_over_is_not_resumed_and_is_paused_anew(bed):
+    bed.client.apply([TRIGGER])
+    bed.client.pause_trigger("ship", until_ms=NOW_MS + 9)
+    bed.clock.advance(9)
+    assert bed.client.resume_trigger("ship").what == "unchanged"
+    bed.client.pause_trigger("ship")
+    assert bed.client.list_triggers()[0].pause == Pause("hold", None, "", NOW_MS + 9)
+
+
+def test_a_pause_outlives_what_is_applied_and_goes_with_the_trigger(bed):
+    bed.client.apply([TRIGGER])
+    bed.client.pause_trigger("ship")
+    assert [change.what for change in bed.client.apply([TRIGGER])] == ["unchanged"]
+    assert [change.what for change in bed.client.apply([{**TRIGGER, "epoch": 1}])] == ["updated"]
+    assert bed.client.list_triggers()[0].pause == Pause("hold", None, "", NOW_MS)
+    bed.client.delete_trigger("ship")
+    bed.client.apply([TRIGGER])
+    assert bed.client.list_triggers()[0].pause is None
+
+
+def test_what_is_not_stored_is_not_paused(bed):
+    assert bed.client.pause_trigger("ship") == Change("ship", "absent", "")
+    assert bed.client.resume_trigger("ship") == Change("ship", "absent", "")
+    assert bed.client.list_triggers() == ()
+
+
+def test_bytes_that_are_no_definition_are_not_paused_but_kept(bed):
+    bed.cluster.write(TOPICS.trigger_definitions, [Outgoing(value=b"junk", key=b"ship")])
+    with pytest.raises(Rejected, match="ship cannot be read"):
+        bed.client.pause_trigger("ship")
+    assert [stored.version for stored in bed.client.list_triggers()] == [""]
+
+
+def test_a_pause_of_a_mode_that_there_is_not_is_refused(bed):
+    bed.client.apply([TRIGGER])
+    with pytest.raises(InvalidMessage, match="mode is 'stop', not one of drop, hold, hold_latest"):
+        bed.client.pause_trigger("ship", mode="stop")
+
+
 def test_bytes_that_are_no_definition_are_replaced(bed):
     bed.cluster.write(TOPICS.trigger_definitions, [Outgoing(value=b"junk", key=b"ship")])
     assert [change.what for change in bed.client.apply([TRIGGER])] == ["updated"]
@@ -496,6 +555,8 @@ def test_the_asynchronous_client_sends_and_stores_the_same(bed):
             assert [change.what for change in await client.apply([TRIGGER])] == ["created"]
             assert (await client.register_trigger(on_event("order.paid"), "ship", "orders.ship")).what == "unchanged"
             assert [stored.id for stored in await client.list_triggers()] == ["ship"]
+            assert (await client.pause_trigger("ship", mode="drop")).what == "paused"
+            assert (await client.resume_trigger("ship", catchup="none")).what == "resumed"
             assert (await client.delete_trigger("ship")).what == "deleted"
 
     asyncio.run(program())

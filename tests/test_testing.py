@@ -206,7 +206,7 @@ def test_a_message_that_a_client_refuses_raises() -> None:
         TriggerTester(SHIP).send("paid", float("nan"))
 
 
-@pytest.mark.parametrize("ask", ["runs_of", "decisions_of", "pending", "only_run_of", "delete"])
+@pytest.mark.parametrize("ask", ["runs_of", "decisions_of", "pending", "only_run_of", "delete", "pause", "resume"])
 def test_asking_for_a_trigger_that_is_not_there_raises(ask: str) -> None:
     with pytest.raises(Misconfigured, match="did you mean ship"):
         getattr(TriggerTester(SHIP), ask)("shipp")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
-from stream_triggers.core.message import Event
+from stream_triggers.core.message import Event, Participant
+from stream_triggers.core.record import SETTLED_MS, Pause
 from stream_triggers.core.report import status_of
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
@@ -177,3 +178,105 @@ def test_plain_versions_of_a_trigger_that_was_keyed_are_left_out() -> None:
     assert [each.task for each in bundle.invocations()] == ["plain", "ship"]
     report = judge(bundle)
     assert (report.findings, report.expected, report.invocations) == ([], 1, 1)
+
+
+def paused() -> EngineBundle:
+    """A plain trigger that has fired directly, was paused, has fired what was held, and fires directly again."""
+    bundle = EngineBundle(partitions=2)
+    bundle.define(SHIP)
+    worker = bundle.ready()
+    bundle.send(event("paid", "before"))
+    work(bundle, 1000, worker)
+    bundle.define(SHIP, Pause("hold"))
+    bundle.send(event("paid", "held"), event("paid", "before"), event("paid", "held"))
+    work(bundle, 1000, worker)
+    assert orders(bundle) == ["before"]
+    bundle.define(SHIP, Pause("hold", bundle.clock.now_ms()))
+    work(bundle, 2000, worker)
+    bundle.clock.advance(SETTLED_MS)
+    bundle.send(event("paid", "held"), event("paid", "after"))
+    work(bundle, 1000, worker)
+    worker.close()
+    assert orders(bundle) == ["after", "before", "held"]
+    return bundle
+
+
+def orders(bundle: EngineBundle) -> list[str]:
+    return sorted(each.arguments["order"] for each in bundle.invocations())
+
+
+def of_order(bundle: EngineBundle, topic: str, order: str) -> Entry:
+    cause = f"paid-{order}".encode()
+    kind = Invocation if topic == "invocations" else TriggerRun
+    return next(
+        each
+        for each in bundle.cluster.records(topic)
+        if cause in (each.value() or b"") and isinstance(decode(each.value()), kind)
+    )
+
+
+def test_a_trigger_that_was_paused_is_judged_by_its_messages_and_by_its_facts() -> None:
+    report = judge(paused())
+    assert (report.findings, report.expected, report.invocations, report.unjudged) == ([], 3, 3, 0)
+    assert report.repeated == 3
+
+
+@pytest.mark.parametrize(
+    ("order", "topic", "fault"),
+    [
+        ("before", "invocations", "lost"),
+        ("held", "invocations", "lost"),
+        ("after", "invocations", "lost"),
+        ("before", "trigger-runs", "unrecorded"),
+        ("held", "trigger-runs", "unrecorded"),
+        ("after", "trigger-runs", "unrecorded"),
+    ],
+)
+def test_what_is_missing_of_a_trigger_that_was_paused_is_found(order: str, topic: str, fault: str) -> None:
+    bundle = paused()
+    of_order(bundle, topic, order)._fate = Fate("aborted")
+    assert f"{fault} ship" in faults(judge(bundle))
+
+
+@pytest.mark.parametrize("topic", ["invocations", "trigger-runs"])
+@pytest.mark.parametrize("order", ["before", "held", "after"])
+def test_what_is_too_much_of_a_trigger_that_was_paused_is_found(order: str, topic: str) -> None:
+    bundle = paused()
+    entry = of_order(bundle, topic, order)
+    bundle.write(topic, entry.value(), entry.key() or b"", entry.partition())
+    found = faults(judge(bundle))
+    assert len(found) == 1
+    assert found[0] in ("duplicated ship", "unexpected ship")
+
+
+def test_what_was_held_and_has_fired_with_other_arguments_is_found() -> None:
+    bundle = paused()
+    entry = of_order(bundle, "invocations", "held")
+    value = decode(entry.value(), (Invocation,))
+    fields = {name: getattr(value, name) for name in value.__struct_fields__}
+    entry._value = encode(Invocation(**{**fields, "arguments": {"order": "o9"}}))
+    assert faults(judge(bundle)) == ["wrong ship"]
+
+
+def test_a_repeat_of_what_was_held_that_has_fired_directly_is_found() -> None:
+    bundle = paused()
+    held = of_order(bundle, "trigger-runs", "held")
+    run = decode(held.value(), (TriggerRun,))
+    fields = {name: getattr(run, name) for name in run.__struct_fields__}
+    [one] = run.participants
+    places = [each for each in bundle.cluster.records("events") if b"paid-held" in (each.value() or b"")]
+    again = Participant(one.leaf, one.kind, one.id, one.topic, one.partition, places[-1].offset(), one.time_ms)
+    bundle.write("trigger-runs", encode(TriggerRun(**{**fields, "participants": (again,)})), b"", held.partition())
+    bundle.write("invocations", of_order(bundle, "invocations", "held").value())
+    assert "duplicated ship" in faults(judge(bundle))
+
+
+def test_a_decision_of_the_keyed_stage_about_a_paused_trigger_is_none_too_many() -> None:
+    bundle = EngineBundle()
+    bundle.define({**SHIP, "args": {"order": "${event.payload.nothing}"}}, Pause("drop", START_MS))
+    worker = bundle.ready()
+    bundle.send(event("paid", "o1"))
+    work(bundle, 1000, worker)
+    worker.close()
+    assert [each.reason for each in bundle.decisions()] == ["arguments_failed"]
+    assert judge(bundle).findings == []

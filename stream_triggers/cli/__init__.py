@@ -17,6 +17,7 @@ from stream_triggers.cli import broker, configuration, demo, emit, run, topics, 
 from stream_triggers.cli.check import check
 from stream_triggers.cli.group import Commands
 from stream_triggers.cli.next import next_instants
+from stream_triggers.cli.pause import pause, resume
 from stream_triggers.cli.pending import show_pending
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -48,6 +49,8 @@ for _name, _command, _panel in (
     ("apply", triggers.apply, _TRIGGERS),
     ("list", triggers.list_triggers, _TRIGGERS),
     ("describe", triggers.describe, _TRIGGERS),
+    ("pause", pause, _TRIGGERS),
+    ("resume", resume, _TRIGGERS),
     ("delete", triggers.delete, _TRIGGERS),
     ("emit", emit.emit, _TRIGGERS),
     ("next", next_instants, _TRIGGERS),

@@ -114,11 +114,12 @@ def show_pending(
 def _stored(log: Log, config: Config, trigger_id: str) -> Trigger:
     """The trigger as it is defined now, if it is one that waits for anything."""
     topic = Topics.of(config).trigger_definitions
-    stored = Definitions(log, topic, SystemClock(), config.payload_bytes_max).stored().get(trigger_id)
+    known = Definitions(log, topic, SystemClock(), config.payload_bytes_max).stored()
+    stored = known.get(trigger_id)
     if stored is None:
-        raise no_trigger(trigger_id)
+        raise no_trigger(trigger_id, known)
     trigger = stored.trigger()
-    if not needs_state(trigger):
+    if not needs_state(trigger) and stored.pause is None:
         hint = "it says nothing of memory, time or flow control; watch shows its invocations"
         raise Rejected(f"trigger {trigger_id} waits for nothing: each message fires it by itself", hint=hint)
     return trigger

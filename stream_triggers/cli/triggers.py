@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, assert_never
 
+import msgspec
 import typer
 
 from stream_triggers.cli import cluster, terminal
@@ -13,9 +14,12 @@ from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.client import Change, StoredTrigger
 from stream_triggers.client.definitions import validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
+from stream_triggers.core.fields import suggestion
+from stream_triggers.core.message import JsonValue
 from stream_triggers.core.schedule import in_words
 from stream_triggers.core.trigger import Trigger, version
 from stream_triggers.errors import InvalidTrigger, Rejected
+from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.trigger_file import dump_triggers, load_triggers
 
 _JSON = "Print the result as JSON."
@@ -60,9 +64,9 @@ def list_triggers(settings: Settings, *, as_json: Annotated[bool, typer.Option("
     with cluster.client(settings.config) as client:
         stored = client.list_triggers()
     if as_json:
-        terminal.json_document([each._asdict() for each in stored])
+        terminal.json_document([_document(each) for each in stored])
     else:
-        columns = ["id", "when", "task", "version", "stored", "author"]
+        columns = ["id", "when", "task", "version", "stored", "author", "paused"]
         terminal.table(columns, [_row(each) for each in stored])
 
 
@@ -80,15 +84,19 @@ def describe(
       stream-triggers describe ship-paid-order > ship-paid-order.yaml
     """
     with cluster.client(settings.config) as client:
-        stored = next((each for each in client.list_triggers() if each.id == trigger_id), None)
+        listed = client.list_triggers()
+        stored = next((each for each in listed if each.id == trigger_id), None)
+        known = [each.id for each in listed]
     if stored is None:
-        raise no_trigger(trigger_id)
+        raise no_trigger(trigger_id, known)
     if as_json:
-        terminal.json_document(stored._asdict())
+        terminal.json_document(_document(stored))
         return
     text = dump_triggers([stored.trigger()]).rstrip()
     by = f" by {stored.author}" if stored.author else ""
     terminal.line(f"# version {stored.version}, stored {_instant(stored)}{by}")
+    if paused := _paused(stored):
+        terminal.line(f"# paused: {paused}")
     terminal.line(text)
 
 
@@ -106,8 +114,8 @@ def delete(
     """
     with cluster.client(settings.config) as client:
         change = client.delete_trigger(trigger_id)
-    if change.what == "absent":
-        raise no_trigger(trigger_id)
+        if change.what == "absent":
+            raise no_trigger(trigger_id, [each.id for each in client.list_triggers()])
     if as_json:
         terminal.json_document(change._asdict())
     else:
@@ -129,7 +137,21 @@ def _what(before: str | None, after: str) -> Literal["created", "updated", "unch
 
 def _row(stored: StoredTrigger) -> list[str]:
     when, task = _when_and_task(stored)
-    return [stored.id, when, task, stored.version, _instant(stored), stored.author or ""]
+    return [stored.id, when, task, stored.version, _instant(stored), stored.author or "", _paused(stored)]
+
+
+def _paused(stored: StoredTrigger) -> str:
+    """The pause that is in force, in words; empty where none is."""
+    pause = stored.pause
+    if pause is None or not pause.is_in_force(SystemClock().now_ms()):
+        return ""
+    until = "" if pause.until_ms is None else f" until {terminal.instant(pause.until_ms)}"
+    by = f" by {pause.author}" if pause.author else ""
+    return f"{pause.mode} since {terminal.instant(pause.since_ms)}{until}{by}" + (f": {pause.why}" if pause.why else "")
+
+
+def _document(stored: StoredTrigger) -> JsonValue:
+    return {**stored._asdict(), "pause": msgspec.to_builtins(stored.pause)}
 
 
 def _instant(stored: StoredTrigger) -> str:
@@ -160,6 +182,7 @@ def _in_words(leaf: Leaf) -> str:
             assert_never(leaf)
 
 
-def no_trigger(trigger_id: str) -> Rejected:
-    """The error that nothing is stored under an id."""
-    return Rejected(f"there is no trigger {trigger_id}", hint="stream-triggers list shows those there are")
+def no_trigger(trigger_id: str, known: Collection[str]) -> Rejected:
+    """The error that nothing is stored under an id, with what was probably meant of those that are ``known``."""
+    hint = suggestion(trigger_id, known) or "stream-triggers list shows those there are"
+    return Rejected(f"there is no trigger {trigger_id}", hint=hint)

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from stream_triggers.client.definitions import Change, StoredTrigger, TriggerSpec
+from stream_triggers.client.definitions import Change, PauseFields, StoredTrigger, TriggerSpec
 from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields, StatusFields, Unusable
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.message import Event, JsonValue
+from stream_triggers.core.record import CaughtUp
 
 
 class AsyncClient:
@@ -99,6 +100,14 @@ class AsyncClient:
     async def delete_trigger(self, trigger_id: str) -> Change:
         """Remove a trigger."""
         return await asyncio.to_thread(self._client.delete_trigger, trigger_id)
+
+    async def pause_trigger(self, trigger_id: str, **pause: Unpack[PauseFields]) -> Change:
+        """Keep a trigger from firing, as ``Client.pause_trigger`` does."""
+        return await asyncio.to_thread(lambda: self._client.pause_trigger(trigger_id, **pause))
+
+    async def resume_trigger(self, trigger_id: str, *, catchup: CaughtUp | None = None) -> Change:
+        """Let a paused trigger fire again, as ``Client.resume_trigger`` does."""
+        return await asyncio.to_thread(self._client.resume_trigger, trigger_id, catchup=catchup)
 
     async def list_triggers(self) -> tuple[StoredTrigger, ...]:
         """Every stored trigger, by id."""

@@ -6,21 +6,23 @@ Rules:
 2. A change is told by comparing versions with what is stored: applying the same triggers again writes nothing.
 3. Two programs that change triggers at once do so one after the other: the transactional id is the same, and the one
    that was overtaken compares again with what the other has written.
+4. A pause belongs to the trigger, not to a version: applying another one leaves it as it is.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 import orjson
+from msgspec.structs import replace
 
 from stream_triggers.core.fields import at
 from stream_triggers.core.message import JsonValue
-from stream_triggers.core.record import Definition
+from stream_triggers.core.record import CaughtUp, Definition, Pause, PauseMode
 from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, trigger_json, version
-from stream_triggers.errors import Aborted, Fenced, InvalidMessage, InvalidTrigger, Unavailable, Unsettled
+from stream_triggers.errors import Aborted, Fenced, InvalidMessage, InvalidTrigger, Rejected, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.log import Log, Outgoing, Producer, TopicPartition
@@ -32,20 +34,38 @@ logger = logging.getLogger(__name__)
 TriggerSpec: TypeAlias = Trigger | Mapping[str, JsonValue]
 """A trigger, or its JSON form."""
 
+Edit: TypeAlias = Callable[[Definition | None], Definition | None]
+"""What becomes of what is stored of a trigger; None stands for nothing."""
+
 WRITE_ATTEMPTS_MAX = 5
 """Times that a change is compared and written before it is given up: each other program that writes may cost one."""
+
+
+class PauseFields(TypedDict, total=False):
+    """What can be said of a pause.
+
+    ``mode`` is what becomes of matches meanwhile: ``hold`` keeps them, as many as one key may hold, ``hold_latest`` the
+    latest of a key, ``drop`` none. ``catchup`` is what fires afterwards of what was kept: ``none``, ``latest`` or
+    ``all``; without it everything does, and of the instants of a schedule those that its own ``catchup`` says.
+    """
+
+    mode: PauseMode
+    until_ms: int | None
+    catchup: CaughtUp
+    why: str
+    author: str | None
 
 
 class Change(NamedTuple):
     """What became of one trigger; the version is empty where none is stored any more."""
 
     id: str
-    what: Literal["created", "updated", "unchanged", "deleted", "absent"]
+    what: Literal["created", "updated", "unchanged", "paused", "resumed", "deleted", "absent"]
     version: str
 
 
 class StoredTrigger(NamedTuple):
-    """A trigger as it is stored; ``definition`` is its canonical JSON form.
+    """A trigger as it is stored; ``definition`` is its canonical JSON form, ``pause`` its last pause if it had one.
 
     Bytes that are no definition have an id only: their version is empty, the rest is None.
     """
@@ -55,6 +75,7 @@ class StoredTrigger(NamedTuple):
     time_ms: int | None
     author: str | None
     definition: JsonValue
+    pause: Pause | None = None
 
     def trigger(self) -> Trigger:
         """The trigger; raises ``InvalidTrigger`` where a newer release wrote what this one does not know."""
@@ -73,15 +94,7 @@ class Definitions:
 
     def stored(self) -> dict[str, StoredTrigger]:
         """Every stored trigger by id; waits for a change that is being written."""
-        stored: dict[str, StoredTrigger] = {}
-        for records in read_all(self._cluster, [self._partition]):
-            for record in records:
-                trigger_id = (record.key() or b"").decode(errors="replace")
-                stored.pop(trigger_id, None)
-                value = record.value()
-                if value is not None:
-                    stored.update(_read(trigger_id, value))
-        return stored
+        return {trigger_id: _stored(definition) for trigger_id, definition in self._definitions().items()}
 
     def apply(self, specs: Iterable[TriggerSpec], author: str | None = None) -> tuple[Change, ...]:
         """Store these triggers beside those that are there, and tell what became of each.
@@ -92,21 +105,61 @@ class Definitions:
         now_ms = self._clock.now_ms()
         return self._change(
             {
-                trigger.id: Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author)
+                trigger.id: _applied(Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author))
                 for trigger in validated(specs, self._bytes_max)
             }
         )
 
     def delete(self, trigger_id: str) -> Change:
         """Remove a trigger: it fires no more once workers have read that."""
-        return self._change({trigger_id: None})[0]
+        return self._change({trigger_id: lambda _: None})[0]
 
-    def _change(self, wanted: Mapping[str, Definition | None]) -> tuple[Change, ...]:
+    def pause(self, trigger_id: str, pause: Pause) -> Change:
+        """Have a trigger paused from now on, or paused otherwise; the instant since when is kept."""
+        now_ms = self._clock.now_ms()
+
+        def paused(stored: Definition | None) -> Definition | None:
+            before = None if stored is None else _readable(stored).pause
+            is_paused = before is not None and before.is_in_force(now_ms)
+            since_ms = before.since_ms if before is not None and is_paused else now_ms
+            return stored and replace(stored, time_ms=now_ms, pause=replace(pause, since_ms=since_ms))
+
+        return self._change({trigger_id: paused})[0]
+
+    def resume(self, trigger_id: str, catchup: CaughtUp | None) -> Change:
+        """End the pause of a trigger now; it is told as unchanged when it is not paused.
+
+        ``catchup`` takes the place of what the pause says.
+        """
+        now_ms = self._clock.now_ms()
+
+        def resumed(stored: Definition | None) -> Definition | None:
+            pause = None if stored is None else stored.pause
+            if stored is None or pause is None or not pause.is_in_force(now_ms):
+                return stored
+            ended = replace(pause, until_ms=now_ms, catchup=pause.catchup if catchup is None else catchup)
+            return replace(stored, time_ms=now_ms, pause=ended)
+
+        return self._change({trigger_id: resumed})[0]
+
+    def _definitions(self) -> dict[str, Definition]:
+        """What is stored, by id; bytes that are no definition have no version."""
+        stored: dict[str, Definition] = {}
+        for records in read_all(self._cluster, [self._partition]):
+            for record in records:
+                trigger_id = (record.key() or b"").decode(errors="replace")
+                stored.pop(trigger_id, None)
+                value = record.value()
+                if value is not None:
+                    stored[trigger_id] = _read(trigger_id, value)
+        return stored
+
+    def _change(self, edits: Mapping[str, Edit]) -> tuple[Change, ...]:
         for _ in range(WRITE_ATTEMPTS_MAX):
             producer = self._cluster.producer()
             try:
                 producer.open()
-                return self._changed(producer, wanted)
+                return self._changed(producer, edits)
             except (Aborted, Fenced, Unsettled) as error:
                 log(logger, "transaction unsettled", error=error.message)
             finally:
@@ -116,13 +169,14 @@ class Definitions:
             hint="other programs change triggers at the same time, or the brokers are busy; apply again",
         )
 
-    def _changed(self, producer: Producer, wanted: Mapping[str, Definition | None]) -> tuple[Change, ...]:
-        stored = self.stored()
+    def _changed(self, producer: Producer, edits: Mapping[str, Edit]) -> tuple[Change, ...]:
+        stored = self._definitions()
+        wanted = {name: edit(stored.get(name)) for name, edit in edits.items()}
         changes = tuple(_compared(name, definition, stored.get(name)) for name, definition in wanted.items())
         records = [
             _record(change.id, wanted[change.id], self._partition.partition)
             for change in changes
-            if change.what in ("created", "updated", "deleted")
+            if change.what not in ("unchanged", "absent")
         ]
         if records:
             producer.begin()
@@ -155,12 +209,31 @@ def validated(specs: Iterable[TriggerSpec], bytes_max: int) -> tuple[Trigger, ..
     return tuple(triggers.values())
 
 
-def _compared(trigger_id: str, wanted: Definition | None, stored: StoredTrigger | None) -> Change:
+def _applied(definition: Definition) -> Edit:
+    """The edit by which ``definition`` takes the place of what is stored, whose pause it takes over."""
+    return lambda stored: definition if stored is None else replace(definition, pause=stored.pause)
+
+
+def _readable(stored: Definition) -> Definition:
+    """``stored``, unless it is bytes that are no definition."""
+    if not stored.version:
+        raise Rejected(
+            f"what is stored as {stored.id} cannot be read: it can be paused by a later release only",
+            hint="apply the trigger anew, or use the release that has stored it",
+        )
+    return stored
+
+
+def _compared(trigger_id: str, wanted: Definition | None, stored: Definition | None) -> Change:
     if wanted is None:
         return Change(trigger_id, "absent" if stored is None else "deleted", "")
     if stored is None:
         return Change(trigger_id, "created", wanted.version)
-    return Change(trigger_id, "unchanged" if stored.version == wanted.version else "updated", wanted.version)
+    if stored.version != wanted.version:
+        return Change(trigger_id, "updated", wanted.version)
+    if wanted.pause is None or wanted.pause == stored.pause:
+        return Change(trigger_id, "unchanged", wanted.version)
+    return Change(trigger_id, "paused" if wanted.pause.is_in_force(wanted.time_ms) else "resumed", wanted.version)
 
 
 def _record(trigger_id: str, definition: Definition | None, partition: int) -> Outgoing:
@@ -168,12 +241,19 @@ def _record(trigger_id: str, definition: Definition | None, partition: int) -> O
     return Outgoing(value=value, key=trigger_id.encode(), partition=partition)
 
 
-def _read(trigger_id: str, value: bytes) -> dict[str, StoredTrigger]:
-    """The definition in ``value``; bytes that are none count as stored under no version, so that they are replaced."""
+def _read(trigger_id: str, value: bytes) -> Definition:
+    """The definition in ``value``; bytes that are none have no version, so that they are replaced."""
     try:
         found = decode(value, (Definition,))
-        definition = orjson.loads(found.definition)
+        orjson.loads(found.definition)
     except (InvalidMessage, orjson.JSONDecodeError) as error:
         log(logger, "trigger quarantined", trigger=trigger_id, error=str(error))
-        return {trigger_id: StoredTrigger(trigger_id, "", None, None, None)}
-    return {trigger_id: StoredTrigger(trigger_id, found.version, found.time_ms, found.author, definition)}
+        return Definition(trigger_id, "", b"", 0)
+    return replace(found, id=trigger_id)
+
+
+def _stored(found: Definition) -> StoredTrigger:
+    if not found.version:
+        return StoredTrigger(found.id, "", None, None, None)
+    definition = orjson.loads(found.definition)
+    return StoredTrigger(found.id, found.version, found.time_ms, found.author, definition, found.pause)

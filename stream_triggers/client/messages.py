@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypedDict, Unpack
 
-from stream_triggers.client.definitions import Change, Definitions, StoredTrigger, TriggerSpec
+from stream_triggers.client.definitions import Change, Definitions, PauseFields, StoredTrigger, TriggerSpec
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.condition import parse_condition
@@ -39,6 +39,7 @@ from stream_triggers.core.message import (
     TaskResult,
     TaskStatus,
 )
+from stream_triggers.core.record import CaughtUp, Pause
 from stream_triggers.core.report import Outcome, failure_of, result_id, status_id
 from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, StreamTriggersError
 from stream_triggers.runtime.clock import Clock, SystemClock
@@ -276,6 +277,20 @@ class Client:
     def delete_trigger(self, trigger_id: str) -> Change:
         """Remove a trigger; it fires no more once workers have read that. Waits until it is done."""
         return self._definitions.delete(trigger_id)
+
+    def pause_trigger(self, trigger_id: str, **pause: Unpack[PauseFields]) -> Change:
+        """Keep a trigger from firing, until an instant or until it is resumed; paused again, it is paused so.
+
+        Applying another version resumes nothing. Waits until it is done.
+        """
+        return self._definitions.pause(trigger_id, Pause(**pause))
+
+    def resume_trigger(self, trigger_id: str, *, catchup: CaughtUp | None = None) -> Change:
+        """Let a paused trigger fire again; one that is not paused is told as unchanged. Waits until it is done.
+
+        ``catchup`` takes the place of what was said when it was paused.
+        """
+        return self._definitions.resume(trigger_id, catchup)
 
     def list_triggers(self) -> tuple[StoredTrigger, ...]:
         """Every stored trigger, by id."""

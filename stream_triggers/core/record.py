@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import msgspec
 
 from stream_triggers.core.message import JsonValue, Participant
 
+PauseMode: TypeAlias = Literal["drop", "hold", "hold_latest"]
+"""What becomes of a match during a pause."""
+
+CaughtUp: TypeAlias = Literal["", "none", "latest", "all"]
+"""What fires after a pause of what was held; the empty word stands for what the trigger says, see ``Pause``."""
+
+SETTLED_MS = 600_000
+"""How long after the end of a pause messages still meet the keyed stage: so that they stay behind what was held, and
+that a sender whose clock is ahead does not end the pause."""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A pause of a trigger: in force from where its definition is until ``until_ms``, excluded, or without end.
+
+    A trigger that was resumed has a pause with an end. ``catchup`` is for what was held; without it everything fires,
+    and of the instants of a schedule those that its own rule for catching up says.
+    """
+
+    mode: PauseMode = "hold"
+    until_ms: int | None = None
+    catchup: CaughtUp = ""
+    since_ms: int = 0
+    why: str = ""
+    author: str | None = None
+
+    def is_in_force(self, now_ms: int) -> bool:
+        """Whether the trigger is paused at this instant."""
+        return self.until_ms is None or now_ms < self.until_ms
+
+    def is_settled(self, time_ms: int) -> bool:
+        """Whether a message of this instant has nothing to do with the pause any more."""
+        return self.until_ms is not None and time_ms >= self.until_ms + SETTLED_MS
+
+    @property
+    def words(self) -> str:
+        """That there is a pause, who made it and why."""
+        by = f" by {self.author}" if self.author else ""
+        return f"the trigger is paused{by}" + (f": {self.why}" if self.why else "")
+
 
 class Definition(msgspec.Struct, frozen=True):
-    """A stored version of a trigger; ``definition`` is its canonical JSON form, ``version`` the hash of that."""
+    """A stored version of a trigger; ``definition`` is its canonical JSON form, ``version`` the hash of that.
+
+    ``pause`` is the last pause of the trigger, if it ever had one: it outlives versions.
+    """
 
     id: str
     version: str
     definition: bytes
     time_ms: int
     author: str | None = None
+    pause: Pause | None = None
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -52,6 +97,7 @@ class Activation(msgspec.Struct, frozen=True):
     definition_offset: int
     definition: bytes = b""
     wall_ms: int = 0
+    pause: Pause | None = None
 
 
 class Header(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from stream_triggers.core.arguments import ArgumentsFunction, KeyFunction, compile_arguments, compile_key
@@ -39,6 +39,7 @@ from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.keyed.follow import RUN, wanted_news
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import Event, JsonValue, Kind, Message, TaskResult, TaskStatus, kind_of
+from stream_triggers.core.record import Pause
 from stream_triggers.core.report import News, news_of
 from stream_triggers.core.trigger import Trigger, needs_state, version
 from stream_triggers.errors import EvaluationFailed
@@ -61,13 +62,16 @@ class Plan:
     """What the keyed stage does with it, if it needs memory or time; then nothing fires directly."""
     follower: Plan | None = None
     """What takes the statuses of its runs, if it follows them; its only leaf is named ``RUN``."""
+    pause: Pause | None = None
+    direct: Plan | None = None
+    """Of a trigger that meets the keyed stage because of its pause only: what fires when that is settled."""
 
 
-def plan(trigger: Trigger, functions: Functions) -> Plan:
+def plan(trigger: Trigger, functions: Functions, pause: Pause | None = None) -> Plan:
     """Compile ``trigger``; raises ``InvalidTrigger`` when ``functions`` does not know a callable it names."""
     if needs_state(trigger):
-        return _keyed_plan(trigger, functions)
-    return Plan(
+        return _keyed_plan(trigger, functions, pause)
+    direct = Plan(
         trigger=trigger,
         version=version(trigger),
         run_ids=RunIds(trigger.id, trigger.epoch),
@@ -75,9 +79,10 @@ def plan(trigger: Trigger, functions: Functions) -> Plan:
         arguments=compile_arguments(trigger.args, trigger.args_from, functions),
         leaves=tuple((path, leaf, compile_leaf(leaf, functions)) for path, leaf in leaves(trigger.when)),
     )
+    return direct if pause is None else replace(_keyed_plan(trigger, functions, pause), direct=direct)
 
 
-def _keyed_plan(trigger: Trigger, functions: Functions) -> Plan:
+def _keyed_plan(trigger: Trigger, functions: Functions, pause: Pause | None) -> Plan:
     keyed = KeyedPlan(trigger, functions)
     happening = [place for place in keyed.places if not isinstance(place.pick.leaf, ScheduleLeaf)]
     return Plan(
@@ -88,6 +93,7 @@ def _keyed_plan(trigger: Trigger, functions: Functions) -> Plan:
         arguments=_no_arguments,
         leaves=tuple((place.id, place.pick.leaf, compile_leaf(place.pick.leaf, functions)) for place in happening),
         keyed=keyed,
+        pause=pause,
         follower=_follower(keyed),
     )
 
@@ -122,6 +128,13 @@ class Match(NamedTuple):
     plan: Plan
     leaf: str
     more: tuple[str, ...] = ()
+
+    def settled(self, time_ms: int) -> Match:
+        """The direct match in the place of this one where a message of this instant meets no pause any more."""
+        plan = self.plan
+        if plan.direct is None or plan.keyed is None or plan.pause is None or not plan.pause.is_settled(time_ms):
+            return self
+        return Match(plan.direct, plan.keyed.paths[self.leaf])
 
 
 class MatchFailure(NamedTuple):

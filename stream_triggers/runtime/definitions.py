@@ -42,7 +42,7 @@ def read_definition(trigger_id: str, value: bytes, functions: Functions) -> Plan
     trigger = parse_trigger(form, trigger_id)
     if trigger.id != trigger_id:
         raise InvalidTrigger(trigger_id, f"the definition is of trigger {trigger.id}")
-    return plan(trigger, functions)
+    return plan(trigger, functions, definition.pause)
 
 
 class DefinitionTable:
@@ -107,7 +107,8 @@ class DefinitionTable:
             made = self._plans[trigger_id] = read_definition(trigger_id, value, self._functions)
             if made.keyed is not None:
                 form = canonical(made.trigger)
-                self._defined[trigger_id] = Defined(trigger_id, made.version, offset, form, made.keyed.is_scheduled)
+                is_scheduled = made.keyed.is_scheduled
+                self._defined[trigger_id] = Defined(trigger_id, made.version, offset, form, is_scheduled, made.pause)
         except UNUSABLE as error:
             self._quarantined.add(trigger_id)
             log(logger, "trigger quarantined", trigger=trigger_id, error=error)

@@ -188,18 +188,21 @@ class RouteStage:
         claims, bytes_max = self._claims, self._message_bytes_max
         for firing, is_taken in zip(firings, claims.taken([firing[0] for firing in firings]), strict=True):
             claim, run_id, match, kind, (message, id_bytes, time_bytes), record, source = firing
-            plan, leaf, _ = match
+            plan = match.plan
             if is_taken or claims.is_pending(claim):  # the second: taken by this batch, since the lookup
                 decision = _decision("duplicate", plan, kind, message, record, run_id.hex())
                 self._decide(decision, source, outputs)
                 continue
             if plan.keyed is not None:
-                self._write_facts(plan.keyed, firing, outputs)
-                continue
+                match = match.settled(record.timestamp()[1])
+                if match.plan is plan:
+                    self._write_facts(plan.keyed, firing, outputs)
+                    continue
+                plan = match.plan
             try:
                 key, arguments = key_and_arguments(plan, message, kind, run_id.hex(), bytes_max)
             except EvaluationFailed as failure:
-                failed = MatchFailure(plan, leaf, failure.message)
+                failed = MatchFailure(plan, match.leaf, failure.message)
                 self._failed("arguments_failed", failed, kind, message, record, outputs)
                 continue
             claims.take(claim, source.partition)

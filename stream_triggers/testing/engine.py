@@ -134,7 +134,9 @@ class Engine:
 
     def define(self, trigger: Trigger) -> None:
         """Store a trigger; raises what a worker would quarantine it for."""
-        definition = encode(Definition(trigger.id, version(trigger), canonical(trigger), self.clock.now_ms()))
+        pause = next((each.pause for each in self.client.list_triggers() if each.id == trigger.id), None)
+        made = Definition(trigger.id, version(trigger), canonical(trigger), self.clock.now_ms(), pause=pause)
+        definition = encode(made)
         read_definition(trigger.id, definition, self.functions)
         self._write_definition(trigger.id, definition)
 

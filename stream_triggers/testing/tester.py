@@ -40,7 +40,8 @@ from stream_triggers.core.fields import suggestion
 from stream_triggers.core.instant import instant_text, parse_instant
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import JsonValue
-from stream_triggers.core.trigger import Trigger, needs_state, parse_trigger
+from stream_triggers.core.record import CaughtUp, PauseMode
+from stream_triggers.core.trigger import Trigger, parse_trigger
 from stream_triggers.errors import InvalidTrigger, Misconfigured
 from stream_triggers.testing.engine import CrashPoint, Engine
 from stream_triggers.testing.journal import Journal
@@ -101,6 +102,29 @@ class TriggerTester:
         self._require(trigger_id)
         self._triggers.pop(trigger_id, None)
         self._engine.delete(trigger_id)
+        self._engine.settle()
+
+    def pause(
+        self,
+        trigger_id: str,
+        *,
+        mode: PauseMode = "hold",
+        until: str | None = None,
+        catchup: CaughtUp = "",
+        why: str = "",
+        author: str | None = None,
+    ) -> None:
+        """Keep a trigger from firing, until an instant such as "2026-01-02T03:00Z" or until it is resumed."""
+        self._require(trigger_id)
+        until_ms = None if until is None else parse_instant(until, "until")
+        client = self._engine.client
+        client.pause_trigger(trigger_id, mode=mode, until_ms=until_ms, catchup=catchup, why=why, author=author)
+        self._engine.settle()
+
+    def resume(self, trigger_id: str, *, catchup: CaughtUp | None = None) -> None:
+        """Let a paused trigger fire again."""
+        self._require(trigger_id)
+        self._engine.client.resume_trigger(trigger_id, catchup=catchup)
         self._engine.settle()
 
     def send(
@@ -237,7 +261,7 @@ class TriggerTester:
         """What waits for a trigger, under one key or all, by key."""
         self._require(trigger_id)
         trigger = self._triggers.get(trigger_id)
-        if trigger is None or not needs_state(trigger):
+        if trigger is None:
             return []
         found = self._journal.pending(KeyedPlan(trigger, self._engine.functions), key)
         return sorted(found, key=lambda each: each.key)

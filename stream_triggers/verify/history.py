@@ -110,7 +110,9 @@ class History:
         self.keyed: set[str] = set()
         """Ids of triggers of which any version needs the keyed stage: what they make is not judged by messages."""
         self.keyed_versions: set[tuple[str, str]] = set()
-        """Those versions."""
+        """Those versions, and those of ``paused``."""
+        self.paused: set[tuple[str, str]] = set()
+        """Versions that need the keyed stage only because of a pause: what they make is judged by both."""
 
     def load(self, now_ms: int) -> None:
         """Read the definitions topic to its present end; ``now_ms`` is what ages are reckoned from."""
@@ -152,6 +154,13 @@ class History:
         _, definitions = self._notes[place][self._note_at(place, offset)]
         first = self._first.get(trigger_id)
         return (first is None or first.offset >= definitions) and not self._is_complete(definitions)
+
+    def is_held(self, place: int, offset: int, trigger_id: str) -> bool:
+        """Whether a trigger meets the keyed stage at a known position because it is or was paused."""
+        _, definitions = self._notes[place][self._note_at(place, offset)]
+        of_trigger = [each for each in self._versions if each.trigger_id == trigger_id and each.offset < definitions]
+        plan = self._plans[of_trigger[-1].offset] if of_trigger else None
+        return plan is not None and plan.direct is not None
 
     def require_allowed(self, trigger_id: str, trigger_version: str) -> None:
         """Raise ``Misconfigured`` if workers could use a definition that is refused here."""
@@ -198,8 +207,11 @@ class History:
             plan = read_definition(version.trigger_id, version.value, self._functions)
             self._plans[version.offset] = plan
             if plan.keyed is not None:
-                self.keyed.add(version.trigger_id)
                 self.keyed_versions.add((version.trigger_id, plan.version))
+                if plan.direct is None:
+                    self.keyed.add(version.trigger_id)
+                else:
+                    self.paused.add((version.trigger_id, plan.version))
         except Misconfigured as error:
             self._refused[version.trigger_id, _name(version.value)] = error
         except UNUSABLE:

@@ -25,7 +25,7 @@ from stream_triggers.runtime.log import Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.decoding import digest, read
 from stream_triggers.verify.history import History, Listeners, Stretch
-from stream_triggers.verify.ledger import Ledger, Mark
+from stream_triggers.verify.ledger import NO_DIGEST, Ledger, Mark
 from stream_triggers.verify.outputs import digest_of_bytes
 from stream_triggers.verify.report import Report
 from stream_triggers.verify.scope import Scope
@@ -91,7 +91,8 @@ class Inputs:
         place = self._scope.places[partition_of(record)]
         group = self._history.stretch(place, record.offset()).listeners[route_of(message)]
         assert group is not None, "somebody has asked for it"
-        owners = [match.plan for match in group.match(message)[0] if match.plan.trigger.id == trigger_id]
+        matches = [match.settled(record.timestamp()[1]) for match in group.match(message)[0]]
+        owners = [match.plan for match in matches if match.plan.trigger.id == trigger_id]
         try:
             return invoke(owners[0], message, self._message_bytes_max) if owners else None
         except EvaluationFailed:
@@ -101,9 +102,14 @@ class Inputs:
         offset = record.offset()
         matches, failures = group.match(message)
         keyed = self._history.keyed
-        for owner, *_ in matches:
+        for match in matches:
+            time_ms = record.timestamp()[1]
+            owner = match.settled(time_ms).plan
             trigger_id = owner.trigger.id
             if trigger_id in keyed:
+                continue
+            if owner.keyed is not None:
+                self._ledger.expect(run_of(owner, message), place, offset, Mark.HELD, NO_DIGEST, trigger_id, time_ms)
                 continue
             try:
                 invocation = invoke(owner, message, self._message_bytes_max)

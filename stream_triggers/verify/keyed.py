@@ -9,6 +9,8 @@ byte for byte. That the facts are those that the messages ask for is not judged 
 
 Rules:
 1. Of triggers with a keyed version nothing is judged by messages; what their plain versions have fired is left out.
+   A plain trigger that was paused is judged by messages where it fires directly, and here by what it has held: how
+   often it has fired is for the former to say, that it has and with which content is said here.
 2. Only a partition that is there from its first record on can be evaluated. Where any is not, or only a range of time
    is asked for, the invocations of keyed triggers are counted as ``unjudged``.
 3. Invocations and run records must be there exactly as often as they are made, decisions at least as often: routers
@@ -132,7 +134,7 @@ class Keyed:
             if self._is_whole:
                 self._judge(run, kind, rows)
             elif kind == INVOCATION:
-                self._report.unjudged += sum(1 for row in rows if row.side == FOUND)
+                self._report.unjudged += sum(1 for row in rows if row.side == FOUND and not self._is_both(row))
 
     def _batches(self) -> Iterator[Sequence[Record]]:
         """The facts up to the positions that were committed first, then up to those that are committed now."""
@@ -189,16 +191,22 @@ class Keyed:
             first.setdefault(row.side, row)
         due, allowed, found = sides
         missing, extra = (due - found).total(), (found - due - allowed).total()
-        if kind == INVOCATION:
-            self._report.expected += due.total()
-            self._report.invocations += found.total()
         if kind == DECISION:
             extra = 0
         wrong = min(missing, extra)
+        if self._is_both(next(iter(first.values()))):
+            extra, found = wrong, found & (due | allowed)
+        if kind == INVOCATION:
+            self._report.expected += due.total()
+            self._report.invocations += found.total()
         self._find("wrong", run, kind, wrong, first, "differs from what the facts make")
         self._find(_LOST[kind], run, kind, missing - wrong, first, "is made of the facts, and not there")
         fault: Fault = "duplicated" if due or allowed else "unexpected"
         self._find(fault, run, kind, extra - wrong, first, "is there, and not made of the facts so often")
+
+    def _is_both(self, row: _Row) -> bool:
+        """Whether a version fires directly, too, so that messages account for what the facts do not."""
+        return (row.trigger_id, row.version) in self._history.paused
 
     def _find(self, fault: Fault, run: bytes, kind: Kind, count: int, first: dict[int, _Row], detail: str) -> None:
         if not count:

@@ -51,13 +51,15 @@ class Mark(IntEnum):
     """A trigger has matched it; the digest is that of the invocation it must lead to."""
     FAILS = 3
     """A trigger has matched it, and its arguments cannot be made of it."""
-    FIRED = 4
+    HELD = 4
+    """A trigger has matched it that meets the keyed stage because it is or was paused."""
+    FIRED = 5
     """An invocation; the digest is its own."""
-    DUE = 5
+    DUE = 6
     """A decision and a dead letter, or for stage ``decode`` a dead letter, must be there."""
-    DECIDED = 6
+    DECIDED = 7
     """A decision that a trigger could not handle it."""
-    LETTER = 7
+    LETTER = 8
     """A dead letter; the digest is that of the bytes it keeps."""
 
 
@@ -111,9 +113,12 @@ class Ledger:
         self.rows = {RUNS: 0, NOTICES: 0}
         """How many rows were written."""
 
-    def expect(self, run: bytes, place: int, offset: int, mark: Mark, digest: bytes, trigger_id: str) -> None:
-        """A message asks for a run."""
-        self._put(RUNS, _RUN.pack(run, place, offset, mark), _VALUE.pack(digest, 0) + trigger_id.encode())
+    def expect(
+        self, run: bytes, place: int, offset: int, mark: Mark, digest: bytes, trigger_id: str, time_ms: int = 0
+    ) -> None:
+        """A message, which came at ``time_ms`` where that matters, asks for a run."""
+        key, value = _RUN.pack(run, place, offset, mark), _VALUE.pack(digest, max(0, time_ms))
+        self._put(RUNS, key, value + trigger_id.encode())
 
     def find(
         self,
@@ -206,7 +211,7 @@ def _found(key: bytes, at: int, mark: int) -> Found | None:
     return None if mark in _EXPECTED else Found(*_FOUND.unpack_from(key, at))
 
 
-_EXPECTED = (Mark.ASKED, Mark.FAILS, Mark.DUE)
+_EXPECTED = (Mark.ASKED, Mark.FAILS, Mark.HELD, Mark.DUE)
 
 
 def is_plain(first: Item, second: Item, third: Item) -> bool:

@@ -64,7 +64,8 @@ class _Message:
         what = _what(Mark(row.mark), row)
         due = self._due.get((row.stage, row.trigger_id))
         if due is None:
-            if not self._court.history.is_gone(row.place, row.offset, row.trigger_id):
+            history, at = self._court.history, (row.place, row.offset, row.trigger_id)
+            if not history.is_gone(*at) and not history.is_held(*at):
                 self._find("unexpected", row, f"{what}, and nothing asks for it")
             return
         if row.mark == Mark.DECIDED:

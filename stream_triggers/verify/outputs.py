@@ -31,6 +31,9 @@ from stream_triggers.verify.scope import Scope
 STAGES = {"filter_failed": "filter", "arguments_failed": "arguments"}
 """The stage of the dead letter that goes with a decision."""
 
+BY_MESSAGES = frozenset({"duplicate", *STAGES})
+"""Decisions of triggers that fire directly; the others are those of the keyed stage."""
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -59,8 +62,9 @@ class Outputs:
             invocation = self._read(record, (Invocation,))
             if invocation is None:
                 continue
-            if invocation.trigger_id in self._history.keyed:
+            if self._is_for_keyed(invocation):
                 self._keyed.take(invocation, record)
+            if invocation.trigger_id in self._history.keyed:
                 continue
             found = Found(record.partition(), record.offset())
             self._ledger.find(
@@ -106,8 +110,9 @@ class Outputs:
             self._ledger.find_notice(place, letter.offset, Mark.LETTER, found, letter.stage, trigger_id, kept)
 
     def _take_run(self, run: TriggerRun, record: Record) -> None:
-        if run.trigger_id in self._history.keyed:
+        if self._is_for_keyed(run):
             self._keyed.take(run, record)
+        if run.trigger_id in self._history.keyed:
             return
         cause = run.participants[-1] if run.participants else None
         place = None if cause is None else self._place(cause)
@@ -128,9 +133,10 @@ class Outputs:
     def _take_decision(self, decision: Decision, record: Record) -> None:
         place = self._place(decision)
         trigger_id = decision.trigger_id or ""
-        if trigger_id in self._history.keyed:
+        if self._is_for_keyed(decision):
             self._keyed.take(decision, record)
-            return
+            if trigger_id in self._history.keyed or decision.reason not in BY_MESSAGES:
+                return
         if place is None:
             self._find_odd(record, "decision about a position that is no input's", trigger_id=trigger_id)
             return
@@ -148,6 +154,11 @@ class Outputs:
                 self._ledger.find(run_id, place, decision.offset, Mark.SUPPRESSED, found, trigger_id=trigger_id)
             case reason:
                 self._ledger.find_notice(place, decision.offset, Mark.DECIDED, found, STAGES[reason], trigger_id)
+
+    def _is_for_keyed(self, value: Invocation | TriggerRun | Decision) -> bool:
+        """Whether the keyed stage has made it, or may have."""
+        history, trigger_id = self._history, value.trigger_id or ""
+        return trigger_id in history.keyed or (trigger_id, value.trigger_version or "") in history.paused
 
     def _read(self, record: Record, kinds: tuple[type[T], ...]) -> T | None:
         try:

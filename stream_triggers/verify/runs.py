@@ -12,9 +12,11 @@ Rules:
 2. What is expected is matched with the invocations by content, and first where a run record says that it fired.
 3. An invocation that is left is *wrong* if one that had to come is missing, else it is *duplicated* if anything asked
    for the run id, else *unexpected*. A run record that is left, without an invocation left for it, is the same.
-4. A message without a run record and with a decision that it is a repeat, and nothing known of what it repeats, cannot
+4. A message that the keyed stage has because of a pause takes its claim, and a run record of it accounts for one
+   invocation more: what that is to be is judged by ``keyed``.
+5. A message without a run record and with a decision that it is a repeat, and nothing known of what it repeats, cannot
    be judged when not all was read; when all was, it is *lost*.
-5. However many rows a run id has, what is held of it is bounded: the first few of what is left over, and counts.
+6. However many rows a run id has, what is held of it is bounded: the first few of what is left over, and counts.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from itertools import chain, groupby, islice
 
 from stream_triggers.core.message import Position
 from stream_triggers.runtime.topics import Topics
-from stream_triggers.verify.history import History
+from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS, History
 from stream_triggers.verify.ledger import INVOCATIONS_PLACE, RUNS, Item, Ledger, Mark, RunRow, is_plain, run_of, run_row
 from stream_triggers.verify.report import FINDINGS_KEPT_MAX, Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
@@ -130,7 +132,7 @@ class _Run:
                 self._repeat = row
             case Mark.SUPPRESSED:
                 self._find("duplicated", row.trigger_id, self._cause(row), row, "the decision that it is a repeat")
-            case Mark.ASKED | Mark.FAILS:
+            case Mark.ASKED | Mark.FAILS | Mark.HELD:
                 self._asking = row
             case _:
                 self._take_invocation(row)
@@ -146,6 +148,8 @@ class _Run:
             return
         if asking.mark == Mark.ASKED:
             self._judge_asked(asking, record, repeat)
+        elif asking.mark == Mark.HELD:
+            self._judge_held(asking, record, repeat)
         else:
             self._judge_failing(asking, record, repeat)
 
@@ -199,6 +203,12 @@ class _Run:
             report.failed += 1
             self._court.ledger.expect_notice(*self._at, "arguments", asking.trigger_id, asking.digest)
             self._refuse_decision(repeat)
+
+    def _judge_held(self, asking: RunRow, record: RunRow | None, repeat: RunRow | None) -> None:
+        """The keyed stage has it; the claim is as old as the message, whenever it fires."""
+        self._outside += record is not None
+        self._court.report.repeated += repeat is not None
+        self._is_claimed, self._fired_ms = True, asking.time_ms - CLOCKS_DIFFER_MAX_MS
 
     def _expect(self, asking: RunRow, record: RunRow | None) -> None:
         self._due.append(_Due(asking, record is not None))

@@ -85,8 +85,7 @@ class Checks:
         for tp, offset in self._group.offsets.items():
             assert offset >= self._offsets.get(tp, 0), f"committed offset of {tp} went back to {offset}"
         self._offsets = dict(self._group.offsets)
-        for source, offset, run_id in self.keyed.after_turn():
-            self._again[source].add((offset, run_id))
+        self.keyed.after_turn()
         for tail in self._run_tails:
             for entry in tail.settled():
                 record = decode(entry.value())
@@ -97,6 +96,7 @@ class Checks:
         if run.trigger_id in KEYED_IDS:
             assert (run.run_id, run.participants) not in self._keyed_runs, f"{run} is committed twice"
             self._keyed_runs.add((run.run_id, run.participants))
+            self.keyed.see_run(run)
             return
         cause = run.participants[-1]
         tp = TopicPartition(cause.topic, cause.partition)
@@ -106,6 +106,10 @@ class Checks:
             claimed_ms = self._claims[self._topics.changelog_of(tp)].times_ms(bytes.fromhex(run.run_id))[before - 1]
             assert time_ms >= claimed_ms + self._retention_ms, f"run {run.run_id} of {cause} is committed twice"
             self._again[tp].add((cause.offset, run.run_id))
+
+    def _claimed_ms(self, run_id: str, tp: TopicPartition) -> list[int]:
+        """When a run id was claimed in a partition."""
+        return self._claims[self._topics.changelog_of(tp)].times_ms(bytes.fromhex(run_id))
 
     def after_end(self, process: Process) -> None:
         """A process says that it was fenced only where another had its slot."""
@@ -160,16 +164,18 @@ class Checks:
         for record in self._decoded(self._topics.trigger_runs):
             if isinstance(record, Decision) and record.reason == "definitions_changed":
                 noted[TopicPartition(record.topic, record.partition)][record.offset] = int(record.detail)
+        for source, offset, run_id in self.keyed.again(self._claimed_ms):
+            self._again[source].add((offset, run_id))
         expected = {}
         for tp, sent in world.sent.items():
-            inputs = []
+            inputs, entries = [], world.cluster.partition(tp).entries
             for (offset, current), (each, at_least) in zip(in_force(noted[tp], range(len(sent))), sent, strict=True):
                 assert current is not None, f"nothing says which definitions are in force at {tp}@{offset}"
                 assert at_least <= current <= len(written), (
                     f"{tp}@{offset} came after definition {at_least - 1} and was judged with those before {current}"
                 )
                 again = frozenset(run_id for at, run_id in self._again[tp] if at == offset)
-                inputs.append(Input(offset, each, current, again))
+                inputs.append(Input(offset, each, current, again, entries[offset].timestamp()[1]))
             expected[tp] = expect(tp, inputs, definitions)
         return expected
 

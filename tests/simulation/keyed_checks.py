@@ -3,7 +3,8 @@
 1. Every state, definition and pair of clocks that a store gets is in a committed changelog record; a store that notes a
    position of a changelog has of every key what was written last before it, or something newer.
 2. Timers in a store are those of its states.
-3. A fact stands behind an activation of its version. Facts are those of the oracle, each as often.
+3. A fact stands behind an activation of its version, which has the pause of its definition. Facts are those of the
+   oracle, each as often.
 4. Of what was sent before the watermark of a tick every fact stands before the tick.
 5. Clocks of ticks rise from one effect to the next, and outputs are those of the model.
 """
@@ -11,19 +12,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stream_triggers.core.invocation import RunIds
+from stream_triggers.core.invocation import RunIds, TriggerRun
 from stream_triggers.core.keyed.follow import RUN
 from stream_triggers.core.keyed.state import decode_wake
-from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.core.message import Participant
+from stream_triggers.core.record import Activation, Definition, Fact, Tick
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.keyed.state_log import restored
 from stream_triggers.runtime.keyed.timers import timer_key
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.store import Changes, MemoryStore
+from tests.simulation.material import PAUSED_IDS
 from tests.simulation.model import Model
 from tests.simulation.tail import Tail
 
@@ -44,8 +48,9 @@ class KeyedChecks:
         self.partitions = [TopicPartition(topics.trigger_facts, at) for at in range(world.profile.partitions)]
         self._logs = {topics.changelog_of(tp): StateChangelog(world, topics.changelog_of(tp)) for tp in self.partitions}
         self._tails = [Tail(world, tp) for tp in self.partitions]
-        self._sources: dict[tuple[str, TopicPartition], list[int]] = defaultdict(list)
-        """The positions of the messages that have made facts under a claim."""
+        self._sources: dict[tuple[str, TopicPartition], set[int]] = defaultdict(set)
+        """The positions of the messages that have made facts, or fired directly, under a claim."""
+        self._retention_ms = world.config.claim_retention_ms
         self._names = {tp.partition: topics.changelog_of(tp) for tp in self.partitions}
 
     def before_apply(self, who: str, changes: Changes) -> None:
@@ -56,22 +61,34 @@ class KeyedChecks:
                 name = COLUMNS[column] + key[4:]
                 assert value in log.values(name), f"{who} stores {name!r} as it was never committed"
 
-    def after_turn(self) -> Iterator[tuple[TopicPartition, int, str]]:
-        """Where a message has made facts again, because its claim was forgotten: position and run id."""
+    def after_turn(self) -> None:
+        """Take in the facts that have come."""
         for tail in self._tails:
             for entry in tail.settled():
                 fact = _value(entry)
-                if not isinstance(fact, Fact):
-                    continue
-                one = fact.participant
-                source = TopicPartition(one.topic, one.partition)
-                run_ids = RunIds(fact.trigger_id, 0, RUN if fact.leaves == (RUN,) else "")
-                run_id = run_ids.of_one(one.kind, one.id).hex()
-                offsets = self._sources[run_id, source]
-                if one.offset not in offsets:
-                    if offsets:
-                        yield source, one.offset, run_id
-                    offsets.append(one.offset)
+                if isinstance(fact, Fact):
+                    run_ids = RunIds(fact.trigger_id, 0, RUN if fact.leaves == (RUN,) else "")
+                    run_id = run_ids.of_one(fact.participant.kind, fact.participant.id)
+                    self._see(run_id.hex(), fact.participant)
+
+    def see_run(self, run: TriggerRun) -> None:
+        """A trigger has fired that meets the keyed stage only where it is paused, or one that always does."""
+        if run.trigger_id in PAUSED_IDS:
+            self._see(run.run_id, run.participants[-1])
+
+    def again(
+        self, claimed_ms: Callable[[str, TopicPartition], list[int]]
+    ) -> Iterator[tuple[TopicPartition, int, str]]:
+        """Where a message was taken again, because its claim was forgotten: position and run id."""
+        for (run_id, source), offsets in self._sources.items():
+            times = claimed_ms(run_id, source)
+            assert len(times) == len(offsets), f"run {run_id} of {source} at {offsets} was claimed at {times}"
+            assert all(later >= time + self._retention_ms for time, later in pairwise(times)), f"{run_id} taken twice"
+            for offset in sorted(offsets)[1:]:
+                yield source, offset, run_id
+
+    def _see(self, run_id: str, one: Participant) -> None:
+        self._sources[run_id, TopicPartition(one.topic, one.partition)].add(one.offset)
 
     def is_changelog(self, partition: TopicPartition) -> bool:
         """Whether it is one of the keyed stage."""
@@ -125,10 +142,14 @@ class KeyedChecks:
     def _check_log(self, tp: TopicPartition) -> None:
         active: set[tuple[str, str]] = set()
         watermark_ms = 0
+        defined = self._world.cluster.records(self._world.topics.trigger_definitions)
         for entry in self._committed(tp):
             match _value(entry):
                 case Activation() as each:
                     active.add((each.trigger_id, each.trigger_version))
+                    if each.definition:
+                        stored = decode(defined[each.definition_offset].value(), (Definition,))
+                        assert stored.pause == each.pause, f"{each} is in force without {stored.pause}"
                 case Tick() as tick:
                     watermark_ms = max(watermark_ms, tick.watermark_ms)
                 case Fact() as fact:

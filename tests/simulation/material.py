@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.message import Event, Failure, Message, Success, TaskResult, TaskStatus
-from stream_triggers.core.record import Definition
+from stream_triggers.core.record import Definition, Pause
 from stream_triggers.core.route import Plan, Route, plan, route_of
 from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.errors import StreamTriggersError
@@ -136,6 +136,37 @@ _KEYED: Sequence[Mapping[str, Any]] = (
     },
 )
 
+START_MS = 1_700_000_000_000
+"""When every schedule begins."""
+
+SETTLED_MS = 3000
+"""What comes so long after a pause has nothing to do with it: less than a schedule lasts."""
+
+_HOLD = {
+    "id": "m-hold",
+    "task": "orders.held",
+    "key": "${event.payload.order}",
+    "when": {"event": "paid"},
+    "args": _ORDER,
+}
+_KEEP = {"id": "n-keep", "task": "orders.kept", "when": {"any": [{"event": "cancelled"}, {"result": "orders.ship"}]}}
+
+_PAUSED: Sequence[tuple[Mapping[str, Any], Pause]] = (
+    *[
+        (source, pause)
+        for source in (_HOLD, _KEEP, _KEYED[0], _KEYED[2], _KEYED[4], _KEYED[5])
+        for pause in (
+            Pause("hold"),
+            Pause("drop", START_MS + 12_000),
+            Pause("hold_latest", START_MS + 30_000, "all"),
+            Pause("hold", START_MS, "", 0, "over"),
+        )
+    ],
+    (_HOLD, Pause("hold", START_MS + 20_000)),
+    (_KEEP, Pause("hold", START_MS + 25_000, "latest")),
+)
+"""Triggers that are paused, or have been."""
+
 _BROKEN: Sequence[Mapping[str, Any]] = (
     {"id": "b-any", "task": "x", "when": {"event": "paid", "filter": {"call": "elsewhere:function"}}},
     {"id": "h-both", "task": "x", "when": {"event": "paid", "filter": {"call": "elsewhere:function"}}},
@@ -149,6 +180,7 @@ class Revision(NamedTuple):
     value: bytes | None
     trigger: Mapping[str, Any] | None
     """What it means, None where workers cannot use it."""
+    pause: Pause | None = None
 
     @property
     def can_fail(self) -> bool:
@@ -169,17 +201,18 @@ class Sent(NamedTuple):
     route: Route | None
 
 
-def _revision(source: Mapping[str, Any], *, usable: bool) -> Revision:
+def _revision(source: Mapping[str, Any], *, usable: bool, pause: Pause | None = None) -> Revision:
     trigger = parse_trigger(source)
-    definition = Definition(trigger.id, version(trigger), canonical(trigger), 0)
-    return Revision(trigger.id, encode(definition), source if usable else None)
+    definition = Definition(trigger.id, version(trigger), canonical(trigger), 0, pause=pause)
+    return Revision(trigger.id, encode(definition), source if usable else None, pause)
 
 
-USABLE: Sequence[Revision] = tuple(_revision(source, usable=True) for source in (*_WORKING, *_KEYED))
+USABLE: Sequence[Revision] = tuple(_revision(source, usable=True) for source in (*_WORKING, *_KEYED, _HOLD))
 """What an author writes who knows what he does."""
 
 REVISIONS: Sequence[Revision] = (
     *USABLE,
+    *(_revision(source, usable=True, pause=pause) for source, pause in _PAUSED),
     *(_revision(source, usable=False) for source in _BROKEN),
     Revision("a-ship", b"no definition", None),
     Revision("d-result", encode(Event("paid", "e0", 0, None, {})), None),
@@ -189,20 +222,26 @@ REVISIONS: Sequence[Revision] = (
     *(Revision(each, None, None) for each in ("h-both", "i-missing", "k-every", "m-one")),
 )
 
-KEYED_IDS = frozenset(source["id"] for source in _KEYED)
-"""The triggers that need the keyed stage, whatever their version."""
-
 """Everything that is written, deletions too."""
 
-MEANINGS: Mapping[bytes, Mapping[str, Any]] = {
-    each.value: each.trigger for each in REVISIONS if each.value is not None and each.trigger is not None
+PAUSED_IDS = frozenset(source["id"] for source in (_HOLD, _KEEP))
+"""The triggers that meet the keyed stage where they are paused, and fire directly elsewhere."""
+
+KEYED_IDS = PAUSED_IDS | frozenset(source["id"] for source in _KEYED)
+"""The triggers that meet the keyed stage, whatever their version, or where they are paused."""
+
+MEANINGS: Mapping[bytes, tuple[Mapping[str, Any], Pause | None]] = {
+    each.value: (each.trigger, each.pause) for each in REVISIONS if each.value is not None and each.trigger is not None
 }
 
 
 @lru_cache
 def plan_of(value: bytes) -> Plan | None:
     """What workers make of a definition; None where they cannot use it."""
-    return plan(parse_trigger(MEANINGS[value]), FUNCTIONS) if value in MEANINGS else None
+    if value not in MEANINGS:
+        return None
+    trigger, pause = MEANINGS[value]
+    return plan(parse_trigger(trigger), FUNCTIONS, pause)
 
 
 @contextmanager

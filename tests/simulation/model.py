@@ -14,7 +14,7 @@ import orjson
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import Clocks, Firing, KeyState, Outcome, Refusal, Wake
-from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.core.record import Activation, Fact, Pause, Tick
 from stream_triggers.core.trigger import parse_trigger
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.memory_log import Entry
@@ -41,6 +41,7 @@ class Model:
     partitions: int
     clocks: Clocks = field(default_factory=lambda: Clocks(0, 0))
     plans: dict[str, KeyedPlan] = field(default_factory=dict)
+    pauses: dict[str, Pause | None] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
     swept_to: dict[str, str] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class Model:
                             del self.states[trigger_id, key]
                         else:
                             self._look_at(trigger_id, key, entry)
-                    self._sweep()
+                    self._sweep(entry)
                 case Activation() as activation:
                     self._advance(activation.wall_ms, 0)
                     self._activate(activation, entry)
@@ -72,7 +73,7 @@ class Model:
         """Whether a state is from before its trigger was deleted."""
         return self.states[trigger_id, key].at < self.deleted.get(trigger_id, 0)
 
-    def _sweep(self) -> None:
+    def _sweep(self, entry: Entry) -> None:
         if self.swept_to:
             trigger_id = min(self.swept_to)
             first = self.swept_to.pop(trigger_id)
@@ -80,6 +81,8 @@ class Model:
             for key in keys:
                 if self._is_void(trigger_id, key):
                     del self.states[trigger_id, key]
+                else:
+                    self._look_at(trigger_id, key, entry)
             if len(keys) == SWEPT_PER_TICK:
                 self.swept_to[trigger_id] = keys[-1] + "\0"
 
@@ -100,6 +103,9 @@ class Model:
             return
         self.offsets[trigger_id] = activation.definition_offset
         self.plans.pop(trigger_id, None)
+        before, self.pauses[trigger_id] = self.pauses.get(trigger_id), activation.pause
+        if before is not None and before != activation.pause:
+            self.swept_to[trigger_id] = ""
         if not activation.definition:
             self.deleted[trigger_id] = entry.offset()
             self.swept_to[trigger_id] = ""
@@ -116,12 +122,14 @@ class Model:
             self._refuse(Refusal("trigger_deleted", "", (fact.participant,)), fact.trigger_id, None, entry)
             return
         name = (fact.trigger_id, fact.key)
-        outcome = plan.on_fact(self._state(*name), fact.key, fact, entry.offset(), self.clocks)
+        outcome = plan.on_fact(
+            self._state(*name), fact.key, fact, entry.offset(), self.clocks, self.pauses[fact.trigger_id]
+        )
         self._apply(outcome, name, plan, entry)
 
     def _look_at(self, trigger_id: str, key: str, entry: Entry) -> None:
         plan = self.plans[trigger_id]
-        outcome = plan.on_time(self._state(trigger_id, key), key, self.clocks)
+        outcome = plan.on_time(self._state(trigger_id, key), key, self.clocks, self.pauses[trigger_id])
         self._apply(outcome, (trigger_id, key), plan, entry)
 
     def _state(self, trigger_id: str, key: str) -> KeyState | None:

@@ -25,6 +25,8 @@ class Input(NamedTuple):
     """Where the definitions topic ended that is in force for it."""
     again: frozenset[str] = frozenset()
     """The run ids that had been forgotten when it came."""
+    time_ms: int = 0
+    """Kafka's timestamp of it."""
 
 
 class Letter(NamedTuple):
@@ -126,7 +128,7 @@ def _judge(place: _Place, definitions: Definitions, expected: Expected) -> None:
 
 
 def _fire(place: _Place, match: Match, message: Message, expected: Expected) -> None:
-    owner, leaf, more = match
+    owner, leaf, more = match.settled(place.input.time_ms)
     run_id = owner.run_ids.of_one(kind_of(message), message.id).hex()
     if run_id in expected.claims and run_id not in place.input.again:
         expected.decisions.append(place.decision("duplicate", owner, message, run_id, ""))

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from random import Random
 
 from stream_triggers.config import Config
+from stream_triggers.core import record
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.keyed import evaluate_stage
 from stream_triggers.runtime.log import Outgoing, TopicPartition
@@ -26,6 +27,8 @@ from tests.simulation.disk import Disk
 from tests.simulation.material import (
     MESSAGE_BYTES_MAX,
     REVISIONS,
+    SETTLED_MS,
+    START_MS,
     USABLE,
     Revision,
     Sent,
@@ -35,7 +38,6 @@ from tests.simulation.material import (
 from tests.simulation.model import SWEPT_PER_TICK, TIMERS_PER_TICK
 from tests.simulation.process import FaultPoint, Process, ProgrammerError
 
-START_MS = 1_700_000_000_000
 HEARTBEAT_MS = 300
 """How often a client in the background tells the group that it lives: a third of the shortest session."""
 
@@ -308,6 +310,7 @@ def small_steps() -> Iterator[None]:
     with (
         replaced(evaluate_stage, "TIMERS_PER_TICK", TIMERS_PER_TICK),
         replaced(evaluate_stage, "SWEPT_PER_TICK", SWEPT_PER_TICK),
+        replaced(record, "SETTLED_MS", SETTLED_MS),
     ):
         yield
 

@@ -23,6 +23,8 @@ Rules:
 7. A leaf keeps at most ``OCCURRENCES_MAX`` occurrences; beyond, the oldest is lost: ``hot_key``.
 8. An instant of a schedule that fires alone is decided by ``core.schedule.due`` on the wall clock, with a veto beside
    it on the watermark with the grace. The first look at a schedule only notes the time.
+9. While the trigger is paused everything is remembered and forgotten as ever, but nothing fires: matches meet the gate
+   of the pause, no instant of a schedule is decided, and what ``on_timeout`` would do is refused as ``paused``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ from stream_triggers.core.filter import MISSING, get_path
 from stream_triggers.core.invocation import Reason
 from stream_triggers.core.keyed.build import Term
 from stream_triggers.core.keyed.expiry import expire, forget_old
-from stream_triggers.core.keyed.gates import Pause
 from stream_triggers.core.keyed.kept import Kept
 from stream_triggers.core.keyed.lone import look_at
 from stream_triggers.core.keyed.pool import ALWAYS, START, Chosen, Found, in_order
@@ -53,7 +54,7 @@ from stream_triggers.core.keyed.state import (
     Refusal,
     Wake,
 )
-from stream_triggers.core.record import Fact
+from stream_triggers.core.record import Fact, Pause
 from stream_triggers.core.report import News
 from stream_triggers.core.schedule import after
 from stream_triggers.errors import EvaluationFailed
@@ -140,11 +141,17 @@ class Step:
     def schedule(self) -> None:
         """Look at the schedules that fire alone."""
         for lone in self.plan.lone:
-            looked = look_at(lone, self.memory.get(lone.leaf), self.kept.pool, self.plan.trigger, self.clocks)
+            memory, pool = self.memory.get(lone.leaf), self.kept.pool
+            looked = look_at(lone, memory, pool, self.plan.trigger, self.clocks, self.pause)
             self.memory[lone.leaf] = looked.memory
             self.matches += [Match((instant,), instant.time_ms, instant.time_ms) for instant in looked.fire]
             for reason, detail, occurrences in looked.refused:
                 self.refuse_all(reason, detail, occurrences)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing may fire now."""
+        return self.pause is not None and self.pause.is_in_force(self.clocks.wall_ms)
 
     def outcome(self, report: tuple[str, News] | None = None) -> Outcome:
         """What has come of the step."""

@@ -5,19 +5,33 @@ Rules:
    of the look, so that no earlier instant ever fires.
 2. An instant with a veto is decided when the watermark with the grace has come to it: what must not happen has not
    happened since the instant before, or as far back as the veto looks.
+3. While a pause is in force nothing is decided. What came until its end is then caught up on as the pause says, else as
+   the schedule does: ``hold_latest`` on the latest at most, ``drop`` on none, which is refused as ``paused``.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from stream_triggers.core.duration import duration_text
+from stream_triggers.core.flow.settings import HELD_MAX
 from stream_triggers.core.invocation import Reason
 from stream_triggers.core.keyed.build import Lone
 from stream_triggers.core.keyed.pool import Pool
 from stream_triggers.core.keyed.search import veto_between
 from stream_triggers.core.keyed.state import Clocks, Occurrence, nominal_id, nominal_occurrence
-from stream_triggers.core.schedule import Skipped, after, due, effective_ms
+from stream_triggers.core.record import Pause
+from stream_triggers.core.schedule import (
+    CatchUp,
+    CatchUpAll,
+    Skipped,
+    after,
+    before,
+    due,
+    effective_ms,
+)
 from stream_triggers.core.trigger import Trigger
 
 
@@ -29,15 +43,25 @@ class Looked(NamedTuple):
     refused: tuple[tuple[Reason, str, tuple[Occurrence, ...]], ...] = ()
 
 
-def look_at(lone: Lone, memory: Any, pool: Pool, trigger: Trigger, clocks: Clocks) -> Looked:
+def look_at(
+    lone: Lone, memory: Any, pool: Pool, trigger: Trigger, clocks: Clocks, pause: Pause | None = None
+) -> Looked:
     """Decide what is due of a schedule."""
     if memory is None:
         return Looked([clocks.wall_ms, 0])
+    if pause is not None and pause.is_in_force(clocks.wall_ms):
+        return Looked(memory)
     last_ms, runs = memory
-    now_ms = min(clocks.wall_ms, clocks.watermark_ms - trigger.grace_ms) if lone.vetoes else clocks.wall_ms
-    owed = due(lone.schedule, trigger.id, last_ms=last_ms, now_ms=now_ms, runs=runs)
-    fire: list[Occurrence] = []
+    schedule = lone.schedule
     refused: list[tuple[Reason, str, tuple[Occurrence, ...]]] = []
+    if pause is not None and pause.until_ms is not None and last_ms < pause.until_ms:
+        schedule = msgspec.structs.replace(schedule, catchup=_caught_up(pause, schedule.catchup))
+        if pause.mode == "drop":
+            refused += _dropped(lone, last_ms, pause.until_ms, pause.words)
+            last_ms = pause.until_ms - 1
+    now_ms = min(clocks.wall_ms, clocks.watermark_ms - trigger.grace_ms) if lone.vetoes else clocks.wall_ms
+    owed = due(schedule, trigger.id, last_ms=last_ms, now_ms=now_ms, runs=runs)
+    fire: list[Occurrence] = []
     if owed.skipped is not None:
         instant = nominal_occurrence(lone.leaf, owed.skipped.last_ms)
         refused.append(("skipped", _skipped_text(owed.skipped), (instant,)))
@@ -49,6 +73,24 @@ def look_at(lone: Lone, memory: Any, pool: Pool, trigger: Trigger, clocks: Clock
         else:
             refused.append(("vetoed", strike.detail, (instant, *[one for _, one in strike.others])))
     return Looked([owed.last_ms, runs + len(owed.fire)], tuple(fire), tuple(refused))
+
+
+def _caught_up(pause: Pause, catchup: CatchUp) -> CatchUp:
+    """The rule by which instants are caught up on that came in a pause."""
+    if pause.catchup == "all":
+        return CatchUpAll(HELD_MAX)
+    if pause.catchup in ("none", "latest"):
+        return pause.catchup
+    return "latest" if pause.mode == "hold_latest" and catchup != "none" else catchup
+
+
+def _dropped(lone: Lone, last_ms: int, until_ms: int, words: str) -> list[tuple[Reason, str, tuple[Occurrence, ...]]]:
+    """The refusal of the instants after ``last_ms`` and before ``until_ms``, if there are any."""
+    first_ms, final_ms = after(lone.schedule, last_ms), before(lone.schedule, until_ms)
+    if first_ms is None or final_ms is None or first_ms > final_ms:
+        return []
+    text = f"{words}, and instants from {nominal_id(first_ms)} on were dropped"
+    return [("paused", text, (nominal_occurrence(lone.leaf, final_ms),))]
 
 
 def next_look_ms(lone: Lone, memory: Any, trigger_id: str) -> int | None:

@@ -19,12 +19,12 @@ from stream_triggers.core.keyed.evaluate import Step
 from stream_triggers.core.keyed.facts import Routing
 from stream_triggers.core.keyed.fire import ARGUMENTS_BYTES_MAX, Firer
 from stream_triggers.core.keyed.follow import news_in
-from stream_triggers.core.keyed.gates import Chain, Pause, compile_flow
+from stream_triggers.core.keyed.gates import Chain, compile_flow
 from stream_triggers.core.keyed.places import Place, leaf_places, watcher_ids
 from stream_triggers.core.keyed.search import Search
 from stream_triggers.core.keyed.state import Clocks, KeyState, Match, Outcome
 from stream_triggers.core.keyed.watch import AggregateWatch, ChangedWatch
-from stream_triggers.core.record import Fact
+from stream_triggers.core.record import Fact, Pause
 from stream_triggers.core.reference import roots_in
 from stream_triggers.core.report import News
 from stream_triggers.core.schedule import Schedule

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream_triggers.core.keyed.gates import Flowed, Pause, Refused
+from stream_triggers.core.keyed.gates import Flowed, Refused
 from stream_triggers.core.keyed.state import Firing, Match, Refusal
+from stream_triggers.core.record import Pause
 from stream_triggers.core.report import News
 from stream_triggers.errors import EvaluationFailed
 
@@ -43,7 +44,8 @@ def release(
         return _NOTHING
     firings: list[Firing] = []
     refusals: list[Refusal] = []
-    if not gates and report is None and pause is None and plan.is_free(matches):
+    is_paused = pause is not None and pause.is_in_force(wall_ms)
+    if not gates and report is None and not is_paused and plan.is_free(matches):
         _fire(plan, matches, key, wall_ms, firings, refusals)
         return Released(tuple(firings), tuple(refusals), {}, None)
     if report is not None:

@@ -144,13 +144,14 @@ def _content(out: Source, shape: Text | Raw | Json, given: str, target: str) -> 
 
 
 def _write_maybe(out: Source, of: Shape, given: str, target: str) -> list[Part]:
-    assert isinstance(of, Text | Raw | Json | Instant)
     with out.block(f"if {given} is None"):
         out.line(f"{target}_size = {NULL!r}; {target}_some = b''")
     with out.block("else"):
-        if isinstance(of, Instant):
-            [instant] = write(out, of, given, f"{target}_some")
-            out.line(f"{target}_size = {ONE!r}; {target}_some = {instant!s}")
+        if not isinstance(of, Text | Raw | Json):
+            if isinstance(of, Record):
+                out.need(f"{given}.__class__ is {of.struct.__name__}")
+            out.line(f"{target}_some = {join(write(out, of, given, f'{target}_of'))}")
+            out.line(f"{target}_size = {ONE!r}")
             return [f"{target}_size", f"{target}_some"]
         content = _content(out, of, given, f"{target}_some")
         out.line(f"{target}_size = {ONE!r} + {_size(content)}")

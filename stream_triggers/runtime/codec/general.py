@@ -160,6 +160,8 @@ def _lift(shape: Shape, path: str) -> Convert:
             return lambda data: tuple([item(datum) for datum in data])
         case Maybe(of):
             some = _lift(of, path)
+            if isinstance(of, Record):
+                return lambda datum: None if datum is None else some(datum[1])  # with its name before it
             return lambda datum: None if datum is None else some(datum)
         case Json():
             check = _check(shape, path)

@@ -5,7 +5,9 @@ Rules:
    change nothing, so any number of writers may write the same.
 2. A deletion is remembered, so that an older activation cannot undo it. The states of the trigger are void from that
    position on, at once; they are deleted bit by bit, a few with every tick.
-3. A definition that cannot be used here leaves its trigger's states as they are; nothing is evaluated.
+3. A pause is part of it. When one ends or is changed the states of the trigger are looked at in the same way, for what
+   waits for its end has no timer where that was not known.
+4. A definition that cannot be used here leaves its trigger's states as they are; nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from typing import TypeAlias
 
 import msgspec
 
-from stream_triggers.core.record import Activation
+from stream_triggers.core.record import Activation, Pause
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.keyed.plans import Plan
 
-FORMAT = 1
+FORMAT, FORMAT_PAUSED = 1, 2
+"""The form that is written, and that with a pause, which older releases must not overlook."""
 
 Compile: TypeAlias = Callable[[str, bytes], Plan | None]
 """Makes the plan of a trigger's canonical form, None when it cannot be used here."""
@@ -35,28 +38,31 @@ class Active(msgspec.Struct, frozen=True, array_like=True):
     void_before: int = 0
     """States last written before this position of the partition do not count."""
     swept: bool = True
-    """Whether those have been deleted."""
+    """Whether all states have been looked at since: those that do not count are deleted."""
     swept_to: bytes = b""
     """The key of the next state to look at."""
+    pause: Pause | None = None
 
     def after(self, activation: Activation, at: int) -> Active:
         """What is in force from the position ``at`` on."""
         if activation.definition_offset <= self.offset:
             return self
         deleted = not activation.definition
+        is_swept_again = deleted or (self.pause is not None and activation.pause != self.pause)
         return Active(
             self.trigger_id,
             activation.trigger_version,
             activation.definition_offset,
             activation.definition,
             at if deleted else self.void_before,
-            not deleted and self.swept,
-            b"" if deleted else self.swept_to,
+            self.swept and not is_swept_again,
+            b"" if is_swept_again else self.swept_to,
+            activation.pause,
         )
 
     def encode(self) -> bytes:
         """The bytes of the changelog and the store."""
-        return bytes([FORMAT]) + _ENCODER.encode(self)
+        return bytes([FORMAT if self.pause is None else FORMAT_PAUSED]) + _ENCODER.encode(self)
 
 
 NOTHING = Active("", "", -1, b"")
@@ -68,9 +74,9 @@ _DECODER = msgspec.msgpack.Decoder(Active)
 
 def decode_active(value: bytes, where: str) -> Active:
     """What ``encode`` wrote; ``Corrupt`` when it is of a newer format, or nothing of the kind."""
-    if value[:1] > bytes([FORMAT]):
+    if value[:1] > bytes([FORMAT_PAUSED]):
         raise Corrupt(
-            f"{where} has format {value[0]} of active definitions, this release reads up to {FORMAT}",
+            f"{where} has format {value[0]} of active definitions, this release reads up to {FORMAT_PAUSED}",
             hint="a newer release has written here: run that release, or a later one",
         )
     try:

@@ -42,7 +42,7 @@ TIMERS_PER_TICK = 1000
 """States looked at for one tick: some ten milliseconds of work."""
 
 SWEPT_PER_TICK = 1000
-"""Void states deleted for one tick."""
+"""States looked at for one tick because their trigger was deleted, or its pause has ended."""
 
 STATE_BYTES_MAX = 2 * 1024 * 1024
 """Largest state, written: half of what a record of the changelog may have."""
@@ -147,7 +147,7 @@ class _Batch:
         before = partition.get(key)
         state = before.state if before.at >= active.void_before else None
         try:
-            outcome = plan.on_fact(state, fact.key, fact, at, clocks)
+            outcome = plan.on_fact(state, fact.key, fact, at, clocks, active.pause)
         except EvaluationFailed as error:
             self._refuse(Refusal("arguments_failed", error.message, (fact.participant,)), active, record)
             return
@@ -183,14 +183,14 @@ class _Batch:
                 partition.put(key, kept.state, NEVER, kept.at, 0)
             else:
                 self._look_at(key, plan, active, clocks, record)
-        self._sweep(record)
+        self._sweep(clocks, record)
 
     def _look_at(self, key: bytes, plan: Plan, active: Active, clocks: Clocks, record: Record) -> None:
         """Let the clocks have their effect on one state."""
         before = self._partition.get(key)
         state = before.state if before.at >= active.void_before else None
         try:
-            outcome = plan.on_time(state, key.partition(NUL)[2].decode(), clocks)
+            outcome = plan.on_time(state, key.partition(NUL)[2].decode(), clocks, active.pause)
         except EvaluationFailed as error:
             outcome = Outcome(state, (), (Refusal("arguments_failed", error.message),))
         self._take(outcome, plan, active, key, before, record, TICK_STATE_BYTES, always=True)
@@ -239,11 +239,20 @@ class _Batch:
             self._refuse(Refusal("hot_key", detail), active, record)
             self._partition.put(key, None, NEVER, record.offset(), 0)
 
-    def _sweep(self, record: Record) -> None:
-        """Delete some of the states that are void."""
+    def _sweep(self, clocks: Clocks, record: Record) -> None:
+        """Look at some states of a trigger that was deleted, or whose pause has ended: what is void is deleted."""
         partition = self._partition
-        if partition.unswept:
-            partition.sweep(partition.active[min(partition.unswept)], record.offset(), SWEPT_PER_TICK)
+        if not partition.unswept:
+            return
+        active = partition.active[min(partition.unswept)]
+        plan = self._stage.plan_of(active) if active.form else None
+        keys = partition.sweep(active, SWEPT_PER_TICK)
+        partition.load(keys)
+        for key in keys:
+            if partition.get(key).at < active.void_before:
+                partition.put(key, None, NEVER, record.offset(), 0)
+            elif plan is not None:
+                self._look_at(key, plan, active, clocks, record)
 
     def _refuse(self, refusal: Refusal, active: Active, record: Record) -> None:
         """Write a decision, about the position of the last message that took part, else of the record itself."""

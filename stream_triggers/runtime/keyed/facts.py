@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from stream_triggers.core.record import Activation, Fact
+from stream_triggers.core.record import Activation, Fact, Pause
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.log import Outgoing
@@ -28,10 +28,11 @@ class Defined(NamedTuple):
     offset: int
     form: bytes
     is_scheduled: bool
+    pause: Pause | None = None
 
 
 class KeyedTriggers(NamedTuple):
-    """The triggers with memory or time that are in force when the definitions have been read to ``next_offset``."""
+    """The triggers with memory, time or a pause in force, when the definitions have been read to ``next_offset``."""
 
     next_offset: int
     defined: Mapping[str, Defined]
@@ -56,7 +57,7 @@ def home_of(trigger_id: str, partitions: int) -> int:
 
 def activation(defined: Defined, partition: int, now_ms: int) -> Outgoing:
     """The record that lets a definition take effect in a partition."""
-    record = Activation(defined.trigger_id, defined.version, defined.offset, defined.form, now_ms)
+    record = Activation(defined.trigger_id, defined.version, defined.offset, defined.form, now_ms, defined.pause)
     return Outgoing(value=encode(record), key=state_key(defined.trigger_id, ""), partition=partition)
 
 

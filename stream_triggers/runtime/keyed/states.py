@@ -92,7 +92,7 @@ class FactsPartition:
         self.activated_to = -1
         """The definitions up to this offset have been compared with those in force."""
         self.unswept: set[str] = set()
-        """Triggers of which void states are left."""
+        """Triggers whose states are to be looked at."""
         self._store = store
         self._cache: OrderedDict[bytes, Kept] = OrderedDict()
         self._cache_bytes = 0
@@ -152,30 +152,26 @@ class FactsPartition:
         self.timers.add(key, wake)
         return size
 
-    def sweep(self, active: Active, at: int, at_most: int) -> None:
-        """Look at the next states of a trigger, and delete those that are void, by the record at position ``at``.
+    def sweep(self, active: Active, at_most: int) -> list[bytes]:
+        """The keys of the next states of a trigger, each of which is to be looked at now by the one who sweeps.
 
-        In the order of their keys, whether they are in the store or not yet: when a void state goes, and its timer, is
-        a function of the log.
+        In the order of their keys, whether they are in the store or not yet: when a state is looked at is a function of
+        the log.
         """
         found = self._states_from(active.trigger_id, active.swept_to, at_most)
-        for key, written in found:
-            if written < active.void_before:
-                self.put(key, None, NEVER, at, 0)
         if len(found) == at_most:
-            self.activate(replace(active, swept_to=found[-1][0] + b"\0"))
+            self.activate(replace(active, swept_to=found[-1] + b"\0"))
         else:
             self.activate(replace(active, swept=True, swept_to=b""))
+        return found
 
-    def _states_from(self, trigger_id: str, key: bytes, at_most: int) -> list[tuple[bytes, int]]:
-        """The first states of a trigger from ``key`` on, and where each was written last."""
+    def _states_from(self, trigger_id: str, key: bytes, at_most: int) -> list[bytes]:
+        """The keys of the first states of a trigger from ``key`` on."""
         head = state_key(trigger_id, "")
         first, end, overlay = max(key, head), after(head), self.overlay
         stored = self._store.scan(STATES, self.prefix + first, self.prefix + end)
-        left_alone = (
-            (each[PREFIX_BYTES:], written_at(value)) for each, value in stored if each[PREFIX_BYTES:] not in overlay
-        )
-        changed = [(each, kept.at) for each, kept in overlay.items() if first <= each < end and kept.state is not None]
+        left_alone = (each[PREFIX_BYTES:] for each, _ in stored if each[PREFIX_BYTES:] not in overlay)
+        changed = [each for each, kept in overlay.items() if first <= each < end and kept.state is not None]
         return sorted((*islice(left_alone, at_most), *changed))[:at_most]
 
     # The transaction

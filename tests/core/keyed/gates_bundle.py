@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_triggers.core.flow import Flow, parse_flow
-from stream_triggers.core.keyed.gates import Chain, Flowed, Pause, compile_flow
+from stream_triggers.core.keyed.gates import Chain, Flowed, compile_flow
 from stream_triggers.core.keyed.state import Match, Occurrence
+from stream_triggers.core.record import Pause
 
 
 def a_match(name: str, at_ms: int = 0, *, order: int = 0, depth: int = 0, root: str | None = None) -> Match:

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from stream_triggers.core.flow.settings import HELD_MAX, CircuitBreaker, Rate
-from stream_triggers.core.keyed.gates import Pause
 from stream_triggers.core.keyed.gates.breaker import CircuitBreakerGate, Load
 from stream_triggers.core.keyed.gates.gate import OCCURRENCES_HELD_MAX, Queue, Waiting, merged
 from stream_triggers.core.keyed.gates.limit import ROOTS_MAX, Roots
 from stream_triggers.core.keyed.gates.pause import PauseGate
 from stream_triggers.core.keyed.state import Match
-from stream_triggers.core.schedule import CatchUpAll, CatchUpWindow
+from stream_triggers.core.record import Pause
 from tests.core.keyed.gates_bundle import Player, a_match, chain_of, inputs, name_of
 
 RATE = {"rate_limit": {"max": 2, "per": "10ms"}}
@@ -175,20 +174,7 @@ HELD = {0: Pause("hold"), 10: Pause("hold", until_ms=10)}
             {0: Pause("hold", 10, "none")}, {}, "1:a 2:b 10:", "10:a!paused 10:b!paused", id="catch up on nothing"
         ),
         pytest.param({0: Pause("hold", 10, "latest")}, {}, "1:a 2:b 10:", "10:b 10:a!paused", id="on the latest"),
-        pytest.param(
-            {0: Pause("hold", 10, CatchUpAll(2))},
-            {},
-            "1:a 2:b 3:c 10:",
-            "10:b 10:c 10:a!paused",
-            id="on the latest two",
-        ),
-        pytest.param(
-            {0: Pause("hold", 10, CatchUpWindow(8))},
-            {},
-            "1:a 2:b 3:c 20:",
-            "20:b 20:c 20:a!paused",
-            id="on what is recent",
-        ),
+        pytest.param({0: Pause("hold", 10, "all")}, {}, "1:a 2:b 10:", "10:a 10:b", id="on all"),
         pytest.param({0: Pause("hold"), 10: None}, {}, "1:a 10:", "10:a", id="no pause on record lets all go"),
         pytest.param(
             {2: Pause("hold", 20)}, DEBOUNCE, "0:a 5: 9: 20:", "20:a", id="other gates let nothing go meanwhile"

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from stream_triggers.core.flow import FLOW_FIELDS, parse_flow
-from stream_triggers.core.keyed.gates import GATE_TYPES, Pause, compile_flow, held_in
+from stream_triggers.core.keyed.gates import GATE_TYPES, compile_flow, held_in
 from stream_triggers.core.keyed.state import KeyState, Wake, decode_state, encode_state
+from stream_triggers.core.record import Pause
 from stream_triggers.errors import Corrupt
 from tests.core.keyed.gates_bundle import Player, a_match, chain_of, ids_of, name_of, written
 

@@ -20,8 +20,8 @@ from stream_triggers.core.flow.settings import (
     Rate,
     Throttle,
 )
-from stream_triggers.core.keyed.gates import Pause, held_in
-from stream_triggers.core.schedule import CatchUpAll, CatchUpWindow
+from stream_triggers.core.keyed.gates import held_in
+from stream_triggers.core.record import Pause
 from tests.core.keyed.gates_bundle import Input, Player, chain_of, inputs, name_of
 
 END_MS = 10_000
@@ -56,7 +56,7 @@ GATES: dict[str, st.SearchStrategy[Any]] = {
 single_flows = st.sampled_from(sorted(GATES)).flatmap(lambda name: st.builds(Flow, **{name: GATES[name]}))
 flows = single_flows | st.fixed_dictionaries({}, optional=GATES).map(lambda fields: Flow(**fields))
 
-catchups = st.sampled_from(["none", "latest", CatchUpAll(2), CatchUpWindow(7)])
+catchups = st.sampled_from(["", "none", "latest", "all"])
 pauses = st.dictionaries(
     st.integers(0, 60),
     st.builds(Pause, st.sampled_from(["drop", "hold", "hold_latest"]), st.integers(0, 100), catchups),

@@ -26,7 +26,7 @@ from stream_triggers.core.keyed.state import (
     nominal_id,
 )
 from stream_triggers.core.message import Kind, Participant
-from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.core.record import Activation, Fact, Pause, Tick
 from stream_triggers.core.trigger import Trigger, parse_trigger
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
@@ -55,7 +55,9 @@ class Pair:
         self._leaves = frozenset(form.get("leaves", ("a", "b")))
         self._run_ids = RunIds(trigger.id, trigger.epoch)
 
-    def on_fact(self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks) -> Outcome:
+    def on_fact(
+        self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks, pause: Pause | None
+    ) -> Outcome:
         if not self._leaves.issuperset(fact.leaves):
             return Outcome(state, (), (Refusal("filter_failed", "gone", (fact.participant,)),), self._wake(state))
         one = fact.participant
@@ -68,7 +70,7 @@ class Pair:
         after = KeyState(self.version, kept)
         return Outcome(after, (), (), self._wake(after))
 
-    def on_time(self, state: KeyState | None, key: str, clocks: Clocks) -> Outcome:
+    def on_time(self, state: KeyState | None, key: str, clocks: Clocks, pause: Pause | None) -> Outcome:
         wake = self._wake(state)
         if state is None or not state.occurrences:
             return Outcome(None)
@@ -105,10 +107,12 @@ class Every:
         self._every_ms = form["every"]
         self._run_ids = RunIds(trigger.id, trigger.epoch)
 
-    def on_fact(self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks) -> Outcome:
+    def on_fact(
+        self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks, pause: Pause | None
+    ) -> Outcome:
         raise AssertionError("a schedule gets no facts")
 
-    def on_time(self, state: KeyState | None, key: str, clocks: Clocks) -> Outcome:
+    def on_time(self, state: KeyState | None, key: str, clocks: Clocks, pause: Pause | None) -> Outcome:
         if state is None or "next" not in state.memory:
             next_ms = (clocks.wall_ms // self._every_ms + 1) * self._every_ms
             return Outcome(KeyState(self.version, memory={"next": next_ms}), (), (), Wake(next_ms))

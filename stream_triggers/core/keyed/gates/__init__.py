@@ -15,7 +15,6 @@ from stream_triggers.core.keyed.gates.chain import GATE_TYPES, Chain, Flowed, co
 from stream_triggers.core.keyed.gates.fan_out import Element, FanOut, compile_fan_out
 from stream_triggers.core.keyed.gates.gate import Gate, Memory, Passage, Refused
 from stream_triggers.core.keyed.gates.overlap import InvocationIds
-from stream_triggers.core.keyed.gates.pause import Pause, PauseMode
 
 __all__ = [
     "GATE_TYPES",
@@ -27,8 +26,6 @@ __all__ = [
     "InvocationIds",
     "Memory",
     "Passage",
-    "Pause",
-    "PauseMode",
     "Refused",
     "compile_fan_out",
     "compile_flow",

@@ -26,8 +26,9 @@ from stream_triggers.core.keyed.gates.gather import BatchGate, CooldownGate, Deb
 from stream_triggers.core.keyed.gates.limit import DepthGate, RateLimitGate, RootBudgetGate
 from stream_triggers.core.keyed.gates.overlap import InvocationIds, OverlapGate, Running
 from stream_triggers.core.keyed.gates.pace import DelayGate, ThrottleGate
-from stream_triggers.core.keyed.gates.pause import Pause, PauseGate
+from stream_triggers.core.keyed.gates.pause import PauseGate
 from stream_triggers.core.keyed.state import Match
+from stream_triggers.core.record import Pause
 from stream_triggers.core.report import News
 from stream_triggers.errors import Corrupt
 

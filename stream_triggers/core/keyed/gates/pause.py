@@ -1,47 +1,25 @@
 """The pause of a trigger: nothing fires while it lasts, and a rule says what becomes of what came meanwhile.
 
 Rules:
-1. A pause is in force until ``until_ms``, that instant excluded, or without end. To resume a trigger is to give the
-   pause an end, which may also change its rule for catching up.
+1. A pause is in force as ``Pause`` says. To resume a trigger is to give the pause an end, which may also change its
+   rule for catching up.
 2. While it is in force matches stay outside the other gates, and those gates let nothing go: what they held when the
    pause began fires after it, by their own rules.
 3. Mode ``drop`` refuses what comes, as ``paused``. ``hold`` keeps it, up to as many as may be held; what comes then is
    refused as ``queue_full``. ``hold_latest`` keeps the latest and refuses the one before it as ``paused``.
 4. When the pause is over, ``catchup`` says which of those that were held go on to the gates, in order: ``none``, the
-   ``latest``, the latest so many, or those that came within a span before its end. The rest are refused as
-   ``paused``.
+   ``latest``, or all of them. The rest are refused as ``paused``.
 5. Without a pause on record nothing is held back: everything that is held goes on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
-import msgspec
-
-from stream_triggers.core.flow.settings import HELD_MAX
 from stream_triggers.core.keyed.gates.gate import Passage, Queue, Refused, Waiting, queued, refused
 from stream_triggers.core.keyed.state import Match
-from stream_triggers.core.schedule import CatchUp, CatchUpAll, CatchUpWindow
-
-PauseMode: TypeAlias = Literal["drop", "hold", "hold_latest"]
-"""What becomes of a match during a pause."""
-
-EVERYTHING_HELD = CatchUpAll(HELD_MAX)
-"""The rule for catching up by which all that was held goes on."""
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """A pause of a trigger that is in force, or was."""
-
-    mode: PauseMode = "hold"
-    until_ms: int | None = None
-    catchup: CatchUp = EVERYTHING_HELD
-
-    def is_in_force(self, now_ms: int) -> bool:
-        """Whether the trigger is paused at this instant."""
-        return self.until_ms is None or now_ms < self.until_ms
+from stream_triggers.core.record import CaughtUp, Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +34,10 @@ class PauseGate:
     def on_time(self, memory: Queue, now_ms: int) -> Passage[Queue]:
         if self.pause is None:
             return Passage(None, memory.holding())
-        end_ms = self.pause.until_ms
-        if end_ms is None or now_ms < end_ms:
+        if self.pause.is_in_force(now_ms):
             return Passage(memory)
-        count = _going_on(self.pause.catchup, memory.waiting, end_ms)
         held = memory.holding()
+        count = _going_on(self.pause.catchup, len(held))
         left, going = held[: len(held) - count], held[len(held) - count :]
         return Passage(None, going, refused("paused", "it came during a pause and is not caught up on", left))
 
@@ -69,7 +46,7 @@ class PauseGate:
             return Passage(memory, (match,))
         match self.pause.mode:
             case "drop":
-                return Passage(memory, (), (Refused("paused", "the trigger is paused", match),))
+                return Passage(memory, (), (Refused("paused", self.pause.words, match),))
             case "hold":
                 return queued(self.name, memory, match, now_ms)
             case "hold_latest":
@@ -80,14 +57,12 @@ class PauseGate:
         return self.pause.until_ms if self.pause else memory.waiting[0].since_ms
 
 
-def _going_on(catchup: CatchUp, waiting: tuple[Waiting, ...], end_ms: int) -> int:
-    """How many of those that wait, counted from the last, go on after a pause that ended then."""
+def _going_on(catchup: CaughtUp, held: int) -> int:
+    """How many of those that are held, counted from the last, go on after a pause."""
     match catchup:
         case "none":
             return 0
         case "latest":
-            return 1
-        case CatchUpAll(count=count):
-            return min(count, len(waiting))
-        case CatchUpWindow(window_ms=window_ms):
-            return sum(each.since_ms >= end_ms - window_ms for each in waiting)
+            return min(1, held)
+        case "" | "all":
+            return held
