@@ -167,8 +167,9 @@ def invocations_agent(
 ) -> Callable[[Callable[[Any], Any]], Any]:
     """Decorate an agent that gets the invocations of ``task``, or all; ``options`` are those of ``app.agent``.
 
-    Invocations of other tasks are passed over: the group of this application consumes the whole topic. Raises
-    ``Misconfigured`` for an application that asks Faust for exactly-once.
+    Invocations of other tasks are passed over: the group of this application consumes the whole topic. So are those of
+    ``task`` that have expired, which is reported. Raises ``Misconfigured`` for an application that asks Faust for
+    exactly-once.
     """
     read_committed(app)
     topics = Topics(_APPLICATION, topic_prefix)

@@ -30,10 +30,10 @@ Outcome: TypeAlias = Literal["success", "failure"]
 EXPIRED = "expired"
 """The status of an invocation that was not started because it was too late."""
 
-News: TypeAlias = Literal["running", "succeeded", "failed", "expired"]
-"""What is known of an invocation: that it goes on, or how it ended."""
+News: TypeAlias = Literal["running", "succeeded", "failed", "unstarted"]
+"""What is known of an invocation: that it goes on, or how it ended; ``unstarted``, that it never will begin."""
 
-_ENDS: Mapping[str, News] = {"success": "succeeded", "failed": "failed", "killed": "failed", EXPIRED: "expired"}
+_ENDS: Mapping[str, News] = {"success": "succeeded", "failed": "failed", "killed": "failed", EXPIRED: "unstarted"}
 
 
 def news_of(status: str) -> News:

@@ -195,6 +195,8 @@ def test_news_and_matches_do_not_get_into_each_others_way() -> None:
     always = {"id": "always", "when": {"status": "*", "is": "failed"}}
     index = index_of({**FOLLOWERS[0], "when": listening}, always, *others)
     own = msgspec.structs.replace(OWN, arguments={"n": 2})
+    filed = [{**each, "id": f"a-{each['id']}"} for each in others]
+    assert matches(index_of(FOLLOWERS[0], *filed), own) == [("a-t2", "when"), ("one", "run")]
     leaf = matches(index, own)[1][1]
     assert matches(index, own) == [("always", "when"), ("one", leaf), ("one", "run"), ("t2", "when")]
     failing = msgspec.structs.replace(OWN, arguments={"n": "many"})

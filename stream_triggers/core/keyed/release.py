@@ -2,8 +2,8 @@
 
 Rules:
 1. Matches pass the gates of the trigger in order; what a gate refuses is a refusal with the run that was not made.
-2. A run that flow control waits for and that is not made is reported to it as failed, or as expired, so nothing waits
-   for it.
+2. A run that flow control waits for and that is not made is reported to it as one that never begins, so nothing waits
+   for it. It is no failed run.
 """
 
 from __future__ import annotations
@@ -67,27 +67,24 @@ def _fire(
     wall_ms: int,
     firings: list[Firing],
     refusals: list[Refusal],
-) -> list[tuple[str, News]]:
-    """Make the runs of ``matches``; gives the ids of those that were not made, and what to report of each."""
-    unmade: list[tuple[str, News]] = []
+) -> list[str]:
+    """Make the runs of ``matches``; gives the ids of those that were not made."""
+    unmade: list[str] = []
     for match in matches:
         fired = plan.firer.fire(match, key, wall_ms)
         firings += fired.firings
         if fired.refusal is not None:
             refusals.append(fired.refusal)
-            news: News = "expired" if fired.refusal.reason == "expired" else "failed"
-            unmade += [(run_id.hex(), news) for run_id in fired.run_ids]
+            unmade += [run_id.hex() for run_id in fired.run_ids]
     return unmade
 
 
-def _ended(
-    plan: KeyedPlan, flowed: Flowed, unmade: list[tuple[str, News]], wall_ms: int, pause: Pause | None
-) -> Flowed:
+def _ended(plan: KeyedPlan, flowed: Flowed, unmade: list[str], wall_ms: int, pause: Pause | None) -> Flowed:
     """Tell the gates that runs have ended; gives what they let go because of it."""
     released: list[Match] = []
     refused: list[Refused] = []
-    for invocation_id, news in unmade:
-        flowed = plan.chain.on_report(flowed.memories, invocation_id, news, wall_ms, pause)
+    for invocation_id in unmade:
+        flowed = plan.chain.on_report(flowed.memories, invocation_id, "unstarted", wall_ms, pause)
         released += flowed.released
         refused += flowed.refused
     return flowed._replace(released=tuple(released), refused=tuple(refused))

@@ -24,7 +24,7 @@ FIRES = {"circuit_breaker": {"fires": {"max": 2, "per": "1m"}, "for": "1h"}}
         ("success", "succeeded"),
         ("failed", "failed"),
         ("killed", "failed"),
-        ("expired", "expired"),
+        ("expired", "unstarted"),
         ("running", "running"),
         ("retry", "running"),
         ("paused", "running"),
@@ -41,8 +41,8 @@ def test_a_status_says_that_a_run_goes_on_or_how_it_ended(status: str, news: New
         (FIRES, set()),
         ({"overlap": "allow"}, set()),
         (FAILURES, {"failed"}),
-        ({"overlap": "skip"}, {"running", "succeeded", "failed", "expired"}),
-        ({"overlap": "buffer_one", **FAILURES}, {"running", "succeeded", "failed", "expired"}),
+        ({"overlap": "skip"}, {"running", "succeeded", "failed", "unstarted"}),
+        ({"overlap": "buffer_one", **FAILURES}, {"running", "succeeded", "failed", "unstarted"}),
     ],
 )
 def test_what_is_wanted_is_what_makes_a_difference(flow: dict[str, Any], wanted: set[News]) -> None:
@@ -98,8 +98,22 @@ def test_news_of_a_key_without_a_state_leave_none() -> None:
 
 def test_failures_trip_the_breaker_and_what_expired_does_not() -> None:
     machine = Machine({"when": {"event": "a"}, **FAILURES})
-    for name in ("expired", "success", "killed", "failed"):
+    for name in ("expired", "expired", "success", "killed"):
         machine.hear(status(name, key=None))
     machine.send("a", 0)
-    assert machine.firings == []
+    assert len(machine.firings) == 1
+    machine.hear(status("failed", key=None))
+    machine.send("a", 1)
+    assert len(machine.firings) == 1
     assert [refusal.reason for refusal in machine.refusals] == ["tripped", "tripped"]
+
+
+@pytest.mark.parametrize("more", ["args: {n: '${event.payload.n}'}", "expires: 10s"])
+def test_what_is_not_made_is_no_failed_run(more: str) -> None:
+    machine = Machine(f"when: {{event: a}}\ncircuit_breaker: {{failures: {{max: 2, per: 1m}}}}\noverlap: skip\n{more}")
+    machine.tick(20)
+    machine.hear(status("failed", key=None))
+    for at in range(3):
+        machine.send("a", at)
+    machine.send("a", 20, n=1)
+    assert [firing.participants[0].id for firing in machine.firings] == ["a20"]

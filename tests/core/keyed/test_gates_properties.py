@@ -77,7 +77,7 @@ def plays(draw: st.DrawFn, news: bool = True) -> list[Input]:
         elif kind == "news" and names:
             told = draw(st.integers(0, names - 1))
             words.append(
-                Input(now_ms, f"m{told:02}", draw(st.sampled_from(["running", "succeeded", "failed", "expired"])))
+                Input(now_ms, f"m{told:02}", draw(st.sampled_from(["running", "succeeded", "failed", "unstarted"])))
             )
         else:
             words.append(Input(now_ms, "", ""))
