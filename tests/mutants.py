@@ -17,7 +17,7 @@ from stream_triggers.errors import Unsettled
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.definitions import DefinitionTable
-from stream_triggers.runtime.log import Membership, Outgoing, Producer, Record, TopicPartition
+from stream_triggers.runtime.log import Membership, Outgoing, Producer, Record, Slice, TopicPartition, slices
 from stream_triggers.runtime.memory_log import MemoryLog, MemoryProducer
 from stream_triggers.runtime.restore import Restore
 from stream_triggers.runtime.store import Changes
@@ -176,13 +176,13 @@ def a_process_that_is_no_member_may_commit() -> Iterator[None]:
 
 @mutant(6, simulation_finds=True)
 def records_that_were_fetched_before_are_taken_for_the_next() -> Iterator[None]:
-    def accept(worker: Worker, records: Sequence[Record]) -> Sequence[Record]:
+    def accept(worker: Worker, records: Sequence[Record]) -> list[Slice]:
         if records and not worker._read:
             worker._read_since_s = worker._clock.monotonic_s()
         for record in records:
             source = TopicPartition(record.topic(), record.partition())
             worker._next_offsets[source] = worker._read[source] = record.offset() + 1
-        return records
+        return slices(records)
 
     with replaced(Worker, "_accept", accept):
         yield

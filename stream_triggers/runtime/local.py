@@ -21,7 +21,7 @@ from stream_triggers.runtime.definitions import DefinitionTable
 from stream_triggers.runtime.keyed.compiler import compiler
 from stream_triggers.runtime.keyed.stage import KeyedStage
 from stream_triggers.runtime.keyed.state_log import StateLog
-from stream_triggers.runtime.log import Log, Member, Outgoing, Record, TopicPartition
+from stream_triggers.runtime.log import Log, Member, Outgoing, Slice, TopicPartition
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.restore import Restore, Table
 from stream_triggers.runtime.route_stage import RouteStage
@@ -41,14 +41,13 @@ class Local:
     keyed: KeyedStage
     restore: Restore
 
-    def process(self, records: Sequence[Record]) -> Outputs:
-        """What ``records`` make; claims and states change in overlays, positions and writing are the caller's."""
-        facts = [record for record in records if record.topic() == self.topics.trigger_facts]
+    def process(self, batch: Sequence[Slice]) -> Outputs:
+        """What ``batch`` makes; claims and states change in overlays, positions and writing are the caller's."""
+        facts = [each for each in batch if each.partition.topic == self.topics.trigger_facts]
         if not facts:
-            return self.stage.process(records)
-        outputs = self.keyed.process(facts)
-        if len(facts) < len(records):
-            outputs.add(self.stage.process([each for each in records if each.topic() != self.topics.trigger_facts]))
+            return self.stage.process(batch)
+        outputs = self.keyed.process([record for each in facts for record in each.records])
+        outputs.add(self.stage.process([each for each in batch if each.partition.topic != self.topics.trigger_facts]))
         return outputs
 
     @property

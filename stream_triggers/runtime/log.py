@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 
@@ -43,6 +44,22 @@ class Record(Protocol):
 def partition_of(record: Record) -> TopicPartition:
     """Where ``record`` stands."""
     return TopicPartition(record.topic(), record.partition())
+
+
+class Slice(NamedTuple):
+    """Records of one partition that follow each other in a batch, at least one."""
+
+    partition: TopicPartition
+    records: Sequence[Record]
+
+
+def slices(records: Iterable[Record]) -> list[Slice]:
+    """A batch as slices, in its order; nearly always a few."""
+    return [Slice(TopicPartition(*place), list(run)) for place, run in groupby(records, key=_place)]
+
+
+def _place(record: Record) -> tuple[str, int]:
+    return record.topic(), record.partition()  # a plain tuple: one is made for every record
 
 
 class Outgoing(TypedDict):

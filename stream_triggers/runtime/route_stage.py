@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from stream_triggers.core.invocation import Decision, Reason
@@ -44,7 +43,7 @@ from stream_triggers.runtime.codec.hot import (
 )
 from stream_triggers.runtime.dead_letters import dead_letter
 from stream_triggers.runtime.keyed.facts import Defined, FactWriter
-from stream_triggers.runtime.log import Outgoing, Record, TopicPartition
+from stream_triggers.runtime.log import Outgoing, Record, Slice, TopicPartition
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.telemetry import Counters, Stage, log
@@ -119,12 +118,12 @@ class RouteStage:
         self._listeners: dict[bytes, _Listeners] = {}
         self._sources.clear()
 
-    def process(self, records: Sequence[Record]) -> Outputs:
-        """What ``records`` make; run ids are claimed in the overlay, positions and writing are the caller's."""
+    def process(self, batch: Sequence[Slice]) -> Outputs:
+        """What ``batch`` makes; run ids are claimed in the overlay, positions and writing are the caller's."""
         outputs = Outputs()
         firings: list[_Firing] = []
-        for topic, batch in groupby(records, key=_topic):
-            firings += self._match(self._inputs[topic], list(batch), outputs)
+        for partition, records in batch:
+            firings += self._match(self._inputs[partition.topic], self._source(*partition), records, outputs)
         if firings:
             self._fire(firings, outputs)
         return outputs
@@ -135,12 +134,12 @@ class RouteStage:
         runs_partition = self._source(*partition).runs_partition
         return Outgoing(value=encode(decision), key=None, partition=runs_partition)
 
-    def _match(self, input_: _Input, records: list[Record], outputs: Outputs) -> list[_Firing]:
+    def _match(self, input_: _Input, source: _Source, records: Sequence[Record], outputs: Outputs) -> list[_Firing]:
         values = [record.value() or b"" for record in records]
         prefixes = input_.prefixes(values)
         if max(map(len, values)) > self._message_bytes_max:
             prefixes = [b"" if len(v) > self._message_bytes_max else p for v, p in zip(values, prefixes, strict=True)]
-        known = self._listeners
+        known, prefix_of_claims = self._listeners, source.claim_prefix
         unmatched = 0
         firings: list[_Firing] = []
         for record, value, prefix in zip(records, values, prefixes, strict=True):
@@ -155,12 +154,10 @@ class RouteStage:
                 continue
             message = arrival[0]
             matches, failures = group.match(message)
-            if matches:
-                source = self._source(record.topic(), record.partition())
-                for match in matches:
-                    run_id = match.plan.run_ids.of_one(kind, message.id)
-                    firings.append((source.claim_prefix + run_id, run_id, match, kind, arrival, record, source))
-            elif not failures:
+            for match in matches:
+                run_id = match.plan.run_ids.of_one(kind, message.id)
+                firings.append((prefix_of_claims + run_id, run_id, match, kind, arrival, record, source))
+            if not matches and not failures:
                 unmatched += 1
             for failure in failures:
                 self._failed("filter_failed", failure, kind, message, record, outputs)
@@ -277,10 +274,6 @@ class RouteStage:
 def _is_worth_a_line(count: int) -> bool:
     """Whether the next one is told: a flood of bad messages must not become a flood of log."""
     return count <= LINES_FIRST or count % LINE_EVERY == 0
-
-
-def _topic(record: Record) -> str:
-    return record.topic()
 
 
 def _decision(

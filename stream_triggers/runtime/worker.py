@@ -16,7 +16,7 @@ from stream_triggers.runtime import changelog
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
 from stream_triggers.runtime.local import Local, open_local
-from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, TopicPartition, partition_of
+from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, Slice, TopicPartition, partition_of, slices
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.rounds import work_until
 from stream_triggers.runtime.store import Store
@@ -98,15 +98,15 @@ class Worker:
     def run_once(self, wait_s: float) -> int:
         """One round of the loop; waits at most ``wait_s`` for input. Returns how many messages were processed."""
         self._transaction.serve()
-        records = self._accept(self._member.poll(self._config.batch_records_max, self._patience_s(wait_s)))
-        if records:
-            self._guarded(lambda: self._process(self._ready_local(), records))
+        batch = self._accept(self._member.poll(self._config.batch_records_max, self._patience_s(wait_s)))
+        if batch:
+            self._guarded(lambda: self._process(self._ready_local(), batch))
         if self._next_offsets:
             self._guarded(lambda: self._look_after(self._ready_local()))
-        if self._commit_is_due(drained=not records):
+        if self._commit_is_due(drained=not batch):
             self.commit()
         self._prepare()
-        return len(records)
+        return sum(len(each.records) for each in batch)
 
     def commit(self) -> None:
         """Commit what has been read and made since the last time; if that fails, go back to what was committed."""
@@ -209,24 +209,21 @@ class Worker:
         assert self._local is not None, "a partition runs only after the store was opened"
         return self._local
 
-    def _accept(self, records: Sequence[Record]) -> Sequence[Record]:
+    def _accept(self, records: Sequence[Record]) -> list[Slice]:
         """The records that are the next ones of partitions being processed; nearly always all of them.
 
         Others were fetched before a partition was given up or started again from an earlier offset [6].
         """
-        expected = self._next_offsets
-        partitions = [(record.topic(), record.partition()) for record in records]
-        offsets = [record.offset() for record in records]
-        first = dict(zip(reversed(partitions), reversed(offsets), strict=True))
-        if any(tp not in expected or offset < expected[tp] for tp, offset in first.items()):
-            return self._accept([record for record in records if self._is_next(record)])
-        newest = {TopicPartition(*tp): record for tp, record in dict(zip(partitions, records, strict=True)).items()}
+        batch = slices(records)
+        if not all(self._is_next(each.partition, each.records[0]) for each in batch):
+            batch = slices(record for record in records if self._is_next(partition_of(record), record))
+        newest = {each.partition: each.records[-1] for each in batch}
         reached = {source: record.offset() + 1 for source, record in newest.items()}
-        expected.update(reached)
+        self._next_offsets.update(reached)
         self._reach(reached)
         if self._local is not None:
             self._local.keyed.note(newest)
-        return records
+        return batch
 
     def _reach(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """The open transaction, or a new one, includes positions up to these."""
@@ -235,15 +232,15 @@ class Worker:
             self._covered = {}
         self._read.update(next_offsets)
 
-    def _is_next(self, record: Record) -> bool:
-        expected = self._next_offsets.get(partition_of(record))
+    def _is_next(self, partition: TopicPartition, record: Record) -> bool:
+        expected = self._next_offsets.get(partition)
         return expected is not None and record.offset() >= expected
 
-    def _process(self, local: Local, records: Sequence[Record]) -> None:
-        """Make the outputs of ``records`` and hand them to the producer, within the open transaction."""
+    def _process(self, local: Local, batch: Sequence[Slice]) -> None:
+        """Make the outputs of ``batch`` and hand them to the producer, within the open transaction."""
         self._follow_definitions(local)
-        outputs = local.process(records)
-        outputs.runs += self._announcements(local, records)
+        outputs = local.process(batch)
+        outputs.runs += self._announcements(local, batch)
         self._write(outputs)
         self._fault("processed")
 
@@ -279,21 +276,18 @@ class Worker:
     def _is_input(self, partition: TopicPartition) -> bool:
         return partition.topic != self._topics.trigger_facts
 
-    def _announcements(self, local: Local, records: Sequence[Record]) -> list[Outgoing]:
+    def _announcements(self, local: Local, batch: Sequence[Slice]) -> list[Outgoing]:
         """Which definitions are in force from here on, per partition, change and hour: what a later check needs."""
         if self._clock.monotonic_s() >= self._announce_again_at_s:
             self._announce_again_at_s = self._clock.monotonic_s() + ANNOUNCE_EVERY_S
             self._unannounced.update(filter(self._is_input, self._next_offsets))
         noted: list[Outgoing] = []
-        for record in records:
-            if not self._unannounced:
-                break
-            source = partition_of(record)
+        for source, records in batch:
             if source in self._unannounced:
                 self._unannounced.discard(source)
                 at = str(self._definitions.next_offset)
                 now_ms = self._clock.now_ms()
-                noted.append(local.stage.decide("definitions_changed", source, record.offset(), now_ms, at))
+                noted.append(local.stage.decide("definitions_changed", source, records[0].offset(), now_ms, at))
         return noted
 
     def _commit_is_due(self, *, drained: bool) -> bool:

@@ -29,7 +29,7 @@ from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.keyed.facts import FactWriter
-from stream_triggers.runtime.log import Outgoing, TopicPartition
+from stream_triggers.runtime.log import Outgoing, TopicPartition, slices
 from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.memory_log.topic import COMMITTED
 from stream_triggers.runtime.route_stage import Outputs, RouteStage
@@ -81,7 +81,7 @@ class Stage:
             where = topic or topic_of(value)
             records.append(Entry(where, partition, self.offset, b"k", data, TIME_MS, COMMITTED))
             self.offset += 1
-        outputs = self.stage.process(records)
+        outputs = self.stage.process(slices(records))
         self.outputs.invocations += outputs.invocations
         self.outputs.runs += outputs.runs
         self.outputs.dead_letters += outputs.dead_letters
