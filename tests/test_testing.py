@@ -375,6 +375,17 @@ def test_a_failure_that_is_reported_again_counts_once() -> None:
     assert [decision.reason for decision in tester.decisions[2:]] == ["tripped", "tripped"]
 
 
+def test_the_end_of_a_run_is_noticed_in_a_pause_and_what_waits_goes_on_after_it() -> None:
+    tester = TriggerTester(ONE)
+    for name in ("e1", "e2"):
+        tester.send("paid", {"order": 7, "total": 9}, id=name)
+    tester.pause("ship", mode="drop")
+    tester.status("orders.ship", "success", of=tester.runs[0])
+    assert len(tester.runs) == 1
+    tester.resume("ship")
+    assert [run.participants for run in tester.runs] == [("e1",), ("e2",)]
+
+
 def test_what_waits_goes_on_when_a_new_version_follows_nothing() -> None:
     tester = TriggerTester(ONE)
     for _ in range(2):
