@@ -33,14 +33,14 @@ def timers_are_not_rebuilt_from_restored_states() -> Iterator[None]:
 
 @mutant(0, simulation_finds=True)
 def the_watermark_ignores_partitions_that_lag() -> Iterator[None]:
-    newest = property(lambda table: max(table.routed_ms.values(), default=0))
+    newest = property(lambda table: max(map(table._routed_ms, table._inputs), default=0))
     with replaced(ProgressTable, "watermark_ms", newest):
         yield
 
 
 @mutant(0, simulation_finds=True)
 def the_watermark_ignores_partitions_of_which_nothing_is_known() -> Iterator[None]:
-    known = property(lambda table: min(table.routed_ms.values(), default=0))
+    known = property(lambda table: min(filter(None, map(table._routed_ms, table._inputs)), default=0))
     with replaced(ProgressTable, "watermark_ms", known):
         yield
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Participant
-from stream_triggers.core.record import SETTLED_MS, Pause
+from stream_triggers.core.record import SETTLED_MS, Fact, Pause
 from stream_triggers.core.report import status_of
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.keyed.facts import partition_of
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log.topic import Entry, Fate
 from stream_triggers.runtime.store import MemoryStore
@@ -136,6 +138,81 @@ def test_a_planted_fault_is_found(plant: Callable[[EngineBundle], None], found: 
     assert faults(judge(bundle)) == found
 
 
+# Facts
+
+
+def fact(bundle: EngineBundle, order: str, trigger_id: str = "both") -> Entry:
+    found = [each for each in bundle.cluster.records("trigger-facts") if isinstance(decode(each.value()), Fact)]
+    return next(each for each in found if each.key() == f"{trigger_id}\0{order}".encode())
+
+
+def write_fact(bundle: EngineBundle, entry: Entry, **changed: Any) -> None:
+    """Behind everything that has been evaluated, so that it makes nothing."""
+    value = msgspec.structs.replace(decode(entry.value(), (Fact,)), **changed)
+    key = f"{value.trigger_id}\0{value.key}".encode()
+    bundle.write("trigger-facts", encode(value), key, partition_of(key, 2))
+
+
+def move(bundle: EngineBundle) -> None:
+    entry = fact(bundle, "late")
+    entry._fate = Fate("aborted")
+    bundle.write("trigger-facts", entry.value(), entry.key() or b"", 1 - entry.partition())
+
+
+def of_another_message(bundle: EngineBundle) -> None:
+    entry = fact(bundle, "late")
+    who = decode(entry.value(), (Fact,)).participant
+    write_fact(bundle, entry, participant=msgspec.structs.replace(who, offset=who.offset + 9))
+
+
+def changed(bundle: EngineBundle) -> None:
+    entry = fact(bundle, "late")
+    entry._fate = Fate("aborted")
+    write_fact(bundle, entry, fields={"payload": {"order": "forged"}})
+
+
+def repeat_fact_of_a_repeat(bundle: EngineBundle) -> None:
+    entry, where = fact(bundle, "late"), decode(repeated(bundle).value(), (Decision,))
+    who = decode(entry.value(), (Fact,)).participant
+    write_fact(bundle, entry, participant=msgspec.structs.replace(who, offset=where.offset))
+
+
+def repeated(bundle: EngineBundle) -> Entry:
+    found = [each for each in bundle.cluster.records("trigger-runs") if isinstance(decode(each.value()), Decision)]
+    return next(each for each in found if decode(each.value()).reason == "duplicate")  # type: ignore[union-attr]
+
+
+def routed() -> EngineBundle:
+    """As ``busy``, and then messages that were routed, of which the facts have not been evaluated; one is a repeat."""
+    bundle = busy()
+    worker = bundle.ready()
+    bundle.send(event("paid", "late"), event("paid", "late"))
+    bundle.until(lambda: any(each.key() == b"both\0late" for each in bundle.cluster.records("trigger-facts")), worker)
+    worker.close()
+    return bundle
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (lambda _bundle: None, []),
+        (lambda bundle: setattr(fact(bundle, "late"), "_fate", Fate("aborted")), ["lost both"]),
+        (lambda bundle: write_fact(bundle, fact(bundle, "late")), ["duplicated both"]),
+        (lambda bundle: write_fact(bundle, fact(bundle, "late"), key="o9"), ["unexpected both"]),
+        (lambda bundle: write_fact(bundle, fact(bundle, "late"), trigger_version="none"), ["unexpected both"]),
+        (of_another_message, ["unexpected both"]),
+        (changed, ["wrong both"]),
+        (move, ["wrong both"]),
+        (repeat_fact_of_a_repeat, ["duplicated both"]),
+    ],
+    ids=["nothing", "lost", "twice", "another key", "version", "no message", "changed", "moved", "of a repeat"],
+)
+def test_a_fault_planted_in_the_facts_is_found(plant: Callable[[EngineBundle], None], found: list[str]) -> None:
+    bundle = routed()
+    plant(bundle)
+    assert faults(judge(bundle)) == found
+
+
 def test_what_workers_do_meanwhile_is_no_finding() -> None:
     bundle = EngineBundle()
     bundle.define(BOTH)
@@ -154,16 +231,58 @@ def test_what_workers_do_meanwhile_is_no_finding() -> None:
     assert len(bundle.invocations()) > report.expected > 0
 
 
+def trim_facts(bundle: EngineBundle) -> None:
+    """Delete the first fact of each partition, or what stands there."""
+    for number in (0, 1):
+        facts = bundle.cluster.partition(TopicPartition("trigger-facts", number))
+        facts.trim(min(1, facts.end))
+
+
 @pytest.mark.parametrize("missing", ["facts", "range"])
 def test_what_cannot_be_evaluated_from_the_beginning_is_not_judged(missing: str) -> None:
     bundle = busy()
     lose(bundle, "invocations", Invocation)
     if missing == "facts":
-        for number in (0, 1):
-            facts = bundle.cluster.partition(TopicPartition("trigger-facts", number))
-            facts.trim(min(1, facts.end))
+        trim_facts(bundle)
     report = judge(bundle, **({"since_ms": START_MS} if missing == "range" else {}))
-    assert (report.findings, report.unjudged) == ([], 1)
+    assert (report.findings, report.unjudged, report.unevaluated, report.facts) == ([], 1, 1, 6)
+
+
+@pytest.mark.parametrize("missing", ["facts", "range"])
+def test_what_is_there_twice_is_found_all_the_same(missing: str) -> None:
+    bundle = busy()
+    repeat(bundle, "invocations", Invocation)
+    if missing == "facts":
+        trim_facts(bundle)
+    report = judge(bundle, **({"since_ms": START_MS} if missing == "range" else {}))
+    assert (faults(report), report.unevaluated) == (["duplicated both"], 3)
+
+
+def test_facts_that_are_deleted_are_not_lost() -> None:
+    bundle = routed()
+    for number in (0, 1):
+        facts = bundle.cluster.partition(TopicPartition("trigger-facts", number))
+        facts.trim(facts.end)
+    report = judge(bundle)
+    assert (report.findings, report.facts, report.unevaluated) == ([], 8, 2)
+
+
+def test_an_id_that_reaches_two_partitions_makes_two_facts() -> None:
+    bundle = EngineBundle(partitions=2)
+    bundle.define(BOTH)
+    worker = bundle.ready()
+    for number in (0, 1):
+        bundle.write("events", encode(event("paid", "o1")), partition=number)
+    work(bundle, 400, worker)
+    report = judge(bundle)
+    assert (report.findings, report.facts, report.repeated) == ([], 2, 0)
+
+
+def test_a_message_that_comes_again_makes_no_fact_and_a_decision() -> None:
+    bundle = routed()
+    assert (judge(bundle).facts, judge(bundle).repeated) == (8, 2)
+    repeated(bundle)._fate = Fate("aborted")
+    assert faults(judge(bundle)) == ["unreported both"]
 
 
 def test_plain_versions_of_a_trigger_that_was_keyed_are_left_out() -> None:

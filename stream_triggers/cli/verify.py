@@ -108,6 +108,11 @@ def conclude(report: judge.Report) -> None:
             hint="keep trigger-runs, invocations and dead-letters as long as messages, see retention.ms of the topics;"
             " messages that come after this release's workers have started can be judged",
         )
+    if report.unevaluated:
+        terminal.progress(
+            f"{report.unevaluated:,} invocations of triggers with memory or time were looked through for repeats only:"
+            " to evaluate them again, all facts must be kept, and no range be given"
+        )
     if report.unjudged:
         terminal.progress(f"{report.unjudged:,} not judged: what would be needed for it is not kept any more")
     if report.is_faulty:

@@ -9,9 +9,9 @@ is not as it must be. Everything is judged by id and content, nothing by countin
     invocations, run records, decisions, dead letters ─ what is there ───┘
 
 ``scope`` says which messages are judged, ``history`` which triggers were in force for each, ``inputs`` what they ask
-for, ``outputs`` what is there; ``ledger`` brings both together on disk, ``runs`` and ``notices`` judge; ``keyed`` does
-all of it for triggers with memory or time; ``difference`` looks at what is wrong once more, ``decoding`` reads bytes,
-``report`` is what comes out.
+for, ``outputs`` what is there; ``ledger`` brings both together on disk, ``runs`` and ``notices`` judge. For triggers
+with memory or time ``facts`` compares the facts with the messages, and ``keyed`` what is there with the facts.
+``difference`` looks at what is wrong once more, ``decoding`` reads bytes, ``report`` is what comes out.
 
 What a finding says
 ===================
@@ -49,6 +49,9 @@ What cannot be judged
   them, but for what other definitions ask of the last.
 * A claim is kept for ``claim_retention_ms`` and up to a third longer. A repeat that comes later may fire again or not;
   if it does, and its run record is younger than the one before by the retention, it counts as ``refired``.
+* Of triggers with memory or time the facts are compared with the messages, and what is made of the facts is made once
+  more. For the latter all facts must be there, from the first on: else ``unevaluated`` counts their invocations, which
+  are looked through for repeats.
 * Where not everything was read (``since_ms``, or old outputs are gone), a decision that something is a repeat is
   believed if nothing is known of what it repeats.
 * A run record outside of the range accounts for one invocation of its run id, of any content: an invocation of the same
@@ -82,6 +85,7 @@ from stream_triggers.runtime.rocksdb import RocksStore
 from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.difference import explain
+from stream_triggers.verify.facts import Facts
 from stream_triggers.verify.history import History
 from stream_triggers.verify.inputs import Inputs
 from stream_triggers.verify.keyed import Keyed
@@ -94,8 +98,9 @@ from stream_triggers.verify.scope import Scope
 
 __all__ = ["FINDINGS_KEPT_MAX", "PHASES", "Fault", "Finding", "Progress", "Report", "verify"]
 
-PHASES = ("invocations", "run records", "dead letters", "messages", "facts", "runs", "notices")
-"""What is worked through, in order: five kinds of records are read, and then two kinds of rows judged."""
+PHASES = ("invocations", "run records", "dead letters", "messages", "facts", "evaluation", "runs", "notices")
+"""What is worked through, in order: five kinds of records are read, the last evaluated again, and two kinds of rows
+judged."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told at the start of a phase, after each batch and at the end: its name, how much is done, how much there is.
@@ -173,11 +178,11 @@ class _Verification:
         self._now_ms = now_ms
         self._report = Report()
         self._history = History(cluster, topics.trigger_definitions, functions)
-        self._keyed = Keyed(
-            cluster, topics, functions, config.payload_bytes_max, scope, self._history, ledger.store, self._report
-        )
-        self._outputs = Outputs(scope, self._history, ledger, self._report, self._keyed, topics.trigger_facts)
-        self._inputs = Inputs(topics, scope, self._history, ledger, self._report, config.payload_bytes_max)
+        history, report, store = self._history, self._report, ledger.store
+        self._keyed = Keyed(cluster, topics, functions, config, scope, history, store, report)
+        self._facts = Facts(topics.trigger_facts, scope, history, store, report, config.claim_retention_ms)
+        self._outputs = Outputs(scope, history, ledger, report, self._keyed, self._facts, topics.trigger_facts)
+        self._inputs = Inputs(topics, scope, history, ledger, self._facts, report, config.payload_bytes_max)
         self._court = Court(scope, self._history, ledger, self._report, topics, config.claim_retention_ms)
 
     def run(self) -> Report:
@@ -190,6 +195,7 @@ class _Verification:
         self._look_for_older_notes(starts)
         self._begin_where_definitions_are_known()
         self._read("messages", self._scope.starts, self._scope.ends, self._inputs.take)
+        self._read_facts()
         self._replay()
         self._judge("runs", RUNS, judge_runs(self._court))
         self._judge("notices", NOTICES, judge_notices(self._court))
@@ -220,7 +226,8 @@ class _Verification:
             take(batch)
             done += len(batch)
             self._progress(phase, done, total)
-        self._progress(phase, total, total)
+        if total:
+            self._progress(phase, total, total)
 
     def _look_for_older_notes(self, read_from: Mapping[TopicPartition, int]) -> None:
         """Where the definitions in force at the start were noted before what has been read, find that note."""
@@ -238,15 +245,23 @@ class _Verification:
             known_from = self._history.known_from(place)
             self._scope.begin_at(place, self._scope.end(place) if known_from is None else known_from)
 
+    def _read_facts(self) -> None:
+        """Read the facts there are, and compare them with what the messages ask for."""
+        partitions = list(self._scope.facts_ends)
+        starts, ends = self._scope.output_starts(partitions), self._cluster.end_offsets(partitions)
+        self._facts.begin(self._cluster.start_offsets(partitions), self._cluster.end_offsets(self._scope.inputs))
+        self._read("facts", starts, ends, self._facts.take)
+        self._facts.judge()
+
     def _replay(self) -> None:
         done, total = 0, sum(self._scope.facts_ends.values())
-        self._progress("facts", 0, total)
+        self._progress("evaluation", 0, total)
         for count in self._keyed.replay():
             done = min(total, done + count)
-            self._progress("facts", done, total)
+            self._progress("evaluation", done, total)
         self._keyed.judge()
         if total:
-            self._progress("facts", total, total)
+            self._progress("evaluation", total, total)
 
     def _judge(self, phase: str, column: str, judged: Iterator[int]) -> None:
         done, told, total = 0, 0, self._ledger.rows[column]

@@ -109,10 +109,12 @@ class History:
         self._states: OrderedDict[int, Listeners] = OrderedDict()
         self.keyed: set[str] = set()
         """Ids of triggers of which any version needs the keyed stage: what they make is not judged by messages."""
-        self.keyed_versions: set[tuple[str, str]] = set()
-        """Those versions, and those of ``paused``."""
+        self.keyed_versions: dict[tuple[str, str], Plan] = {}
+        """The plans of those versions, and of those of ``paused``."""
         self.paused: set[tuple[str, str]] = set()
         """Versions that need the keyed stage only because of a pause: what they make is judged by both."""
+        self.plain: set[str] = set()
+        """Ids of triggers of which any version fires directly."""
 
     def load(self, now_ms: int) -> None:
         """Read the definitions topic to its present end; ``now_ms`` is what ages are reckoned from."""
@@ -207,11 +209,13 @@ class History:
             plan = read_definition(version.trigger_id, version.value, self._functions)
             self._plans[version.offset] = plan
             if plan.keyed is not None:
-                self.keyed_versions.add((version.trigger_id, plan.version))
+                self.keyed_versions[version.trigger_id, plan.version] = plan
                 if plan.direct is None:
                     self.keyed.add(version.trigger_id)
                 else:
                     self.paused.add((version.trigger_id, plan.version))
+            if plan.keyed is None or plan.direct is not None:
+                self.plain.add(version.trigger_id)
         except Misconfigured as error:
             self._refused[version.trigger_id, _name(version.value)] = error
         except UNUSABLE:

@@ -24,6 +24,7 @@ from stream_triggers.runtime.codec import event_prefixes, parse_prefix, result_p
 from stream_triggers.runtime.log import Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.decoding import digest, read
+from stream_triggers.verify.facts import Facts
 from stream_triggers.verify.history import History, Listeners, Stretch
 from stream_triggers.verify.ledger import NO_DIGEST, Ledger, Mark
 from stream_triggers.verify.outputs import digest_of_bytes
@@ -37,11 +38,19 @@ class Inputs:
     """Takes in the messages."""
 
     def __init__(
-        self, topics: Topics, scope: Scope, history: History, ledger: Ledger, report: Report, message_bytes_max: int
+        self,
+        topics: Topics,
+        scope: Scope,
+        history: History,
+        ledger: Ledger,
+        facts: Facts,
+        report: Report,
+        message_bytes_max: int,
     ) -> None:
         self._scope = scope
         self._history = history
         self._ledger = ledger
+        self._facts = facts
         self._report = report
         self._message_bytes_max = message_bytes_max
         self._kinds: Mapping[str, tuple[type[Message], ...]] = {
@@ -104,8 +113,10 @@ class Inputs:
         keyed = self._history.keyed
         for match in matches:
             time_ms = record.timestamp()[1]
-            owner = match.settled(time_ms).plan
-            trigger_id = owner.trigger.id
+            settled = match.settled(time_ms)
+            owner, trigger_id = settled.plan, settled.plan.trigger.id
+            if owner.keyed is not None:
+                self._facts.ask(settled, message, record, place)
             if trigger_id in keyed:
                 continue
             if owner.keyed is not None:

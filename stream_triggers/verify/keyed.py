@@ -1,7 +1,7 @@
 """What the keyed stage had to make, from the facts alone, side by side with what is there.
 
 A facts partition is a function of its records, so they are evaluated once more: what comes out must be in the topics,
-byte for byte. That the facts are those that the messages ask for is not judged here.
+byte for byte. That the facts are those that the messages ask for is judged by ``facts``.
 
     facts up to the committed positions        ──replay──▶ must be there
     facts behind them, up to those committed
@@ -12,7 +12,8 @@ Rules:
    A plain trigger that was paused is judged by messages where it fires directly, and here by what it has held: how
    often it has fired is for the former to say, that it has and with which content is said here.
 2. Only a partition that is there from its first record on can be evaluated. Where any is not, or only a range of time
-   is asked for, the invocations of keyed triggers are counted as ``unjudged``.
+   is asked for, the invocations of keyed triggers are counted as ``unjudged`` and ``unevaluated``. All that is known of
+   them then is that none may be there once more within the claim retention.
 3. Invocations and run records must be there exactly as often as they are made, decisions at least as often: routers
    write decisions about keyed triggers, too.
 """
@@ -22,10 +23,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, islice
 from struct import Struct
 from typing import Literal, NamedTuple, TypeAlias
 
+from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Position
@@ -41,7 +43,7 @@ from stream_triggers.runtime.store import Changes, Store
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.history import History
 from stream_triggers.verify.ledger import ROWS_MAX, run_key
-from stream_triggers.verify.report import Fault, Finding, Report
+from stream_triggers.verify.report import FINDINGS_KEPT_MAX, Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
 
 KEYED = "keyed"
@@ -49,7 +51,7 @@ KEYED = "keyed"
 
 DIGEST_BYTES = 16
 _KEY = Struct(f">{RUN_ID_BYTES}sB{DIGEST_BYTES}sBQ")
-_FOUND = Struct(">IQ")
+_FOUND = Struct(">IQQ")
 
 Kind: TypeAlias = Literal[0, 1, 2]
 INVOCATION: Kind = 0
@@ -73,6 +75,7 @@ class _Row(NamedTuple):
     trigger_id: str
     version: str
     place: tuple[int, int]
+    time_ms: int
 
 
 class Keyed:
@@ -83,7 +86,7 @@ class Keyed:
         cluster: Log,
         topics: Topics,
         functions: Functions,
-        bytes_max: int,
+        config: Config,
         scope: Scope,
         history: History,
         store: Store,
@@ -95,7 +98,8 @@ class Keyed:
         self._history = history
         self._store = store
         self._report = report
-        self._compile = compiler(functions, bytes_max)
+        self._compile = compiler(functions, config.payload_bytes_max)
+        self._claim_retention_ms = config.claim_retention_ms
         self._versions: set[tuple[str, str]] = set()
         self._held: list[tuple[str, bytes, bytes]] = []
         self._count = 0
@@ -106,11 +110,12 @@ class Keyed:
 
     def load(self) -> None:
         """Note which versions are keyed, when the definitions have been read."""
-        self._versions |= self._history.keyed_versions
+        self._versions.update(self._history.keyed_versions)
 
     def take(self, value: Invocation | TriggerRun | Decision, record: Record) -> None:
         """A record of a keyed trigger in one of the output topics."""
-        self._put(value, record.value() or b"", FOUND, (record.partition(), record.offset()))
+        place = record.partition(), record.offset()
+        self._put(value, record.value() or b"", FOUND, place, max(0, record.timestamp()[1]))
 
     def replay(self) -> Iterator[int]:
         """Evaluate the facts; yields how many there were at a time."""
@@ -134,7 +139,17 @@ class Keyed:
             if self._is_whole:
                 self._judge(run, kind, rows)
             elif kind == INVOCATION:
-                self._report.unjudged += sum(1 for row in rows if row.side == FOUND and not self._is_both(row))
+                self._judge_alone(run, (row for row in rows if row.side == FOUND and not self._is_both(row)))
+
+    def _judge_alone(self, run: bytes, rows: Iterator[_Row]) -> None:
+        """One run id, of which nothing is known but its invocations."""
+        last: _Row | None = None
+        for row in sorted(islice(rows, FINDINGS_KEPT_MAX), key=lambda row: row.time_ms):
+            if last is not None and row.time_ms - last.time_ms < self._claim_retention_ms:
+                self._find("duplicated", run, INVOCATION, 1, {FOUND: row}, "is there once more")
+            self._report.unjudged += 1
+            self._report.unevaluated += 1
+            last = row
 
     def _batches(self) -> Iterator[Sequence[Record]]:
         """The facts up to the positions that were committed first, then up to those that are committed now."""
@@ -155,16 +170,23 @@ class Keyed:
             value = made["value"] or b""
             record = decode(value, (Invocation, TriggerRun, Decision))
             assert isinstance(record, Invocation | TriggerRun | Decision), "nothing else is made"
-            self._put(record, value, self._side, (0, 0))
+            self._put(record, value, self._side)
 
-    def _put(self, value: Invocation | TriggerRun | Decision, data: bytes, side: int, place: tuple[int, int]) -> None:
+    def _put(
+        self,
+        value: Invocation | TriggerRun | Decision,
+        data: bytes,
+        side: int,
+        place: tuple[int, int] = (0, 0),
+        time_ms: int = 0,
+    ) -> None:
         digest = blake2b(data, digest_size=DIGEST_BYTES).digest()
         kind = INVOCATION if isinstance(value, Invocation) else RUN if isinstance(value, TriggerRun) else DECISION
         run = digest if isinstance(value, Decision) else run_key(value.run_id)[0]
         self._count += 1
         key = _KEY.pack(run, kind, digest, side, self._count)
         name = f"{value.trigger_id or ''}\0{value.trigger_version or ''}".encode()
-        self._held.append((KEYED, key, _FOUND.pack(*place) + name))
+        self._held.append((KEYED, key, _FOUND.pack(*place, time_ms) + name))
         if len(self._held) >= ROWS_MAX:
             self._flush()
 
@@ -177,7 +199,8 @@ class Keyed:
         for key, value in self._store.scan(KEYED, b"", b"\xff" * (_KEY.size + 1)):
             run, kind, digest, side, _ = _KEY.unpack(key)
             trigger_id, _, version = value[_FOUND.size :].decode().partition("\0")
-            row = _Row(run, kind, digest, side, trigger_id, version, _FOUND.unpack_from(value))
+            *place, time_ms = _FOUND.unpack_from(value)
+            row = _Row(run, kind, digest, side, trigger_id, version, (place[0], place[1]), time_ms)
             # A decision that a version cannot be used names one that has never been compiled.
             if side != FOUND or kind == DECISION or (trigger_id, version) in self._versions:
                 yield row

@@ -22,6 +22,7 @@ from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.log import Record, TopicPartition
 from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
 from stream_triggers.verify.decoding import digest, read
+from stream_triggers.verify.facts import Facts
 from stream_triggers.verify.history import History
 from stream_triggers.verify.keyed import Keyed
 from stream_triggers.verify.ledger import DIGEST_BYTES, INVOCATIONS_PLACE, Found, Ledger, Mark
@@ -41,13 +42,21 @@ class Outputs:
     """Takes in the records of the output topics."""
 
     def __init__(
-        self, scope: Scope, history: History, ledger: Ledger, report: Report, keyed: Keyed, facts_topic: str
+        self,
+        scope: Scope,
+        history: History,
+        ledger: Ledger,
+        report: Report,
+        keyed: Keyed,
+        facts: Facts,
+        facts_topic: str,
     ) -> None:
         self._scope = scope
         self._history = history
         self._ledger = ledger
         self._report = report
         self._keyed = keyed
+        self._facts = facts
         self._facts_topic = facts_topic
         self._input_ends: Mapping[TopicPartition, int] = {}
         self._definitions_end = 0
@@ -135,6 +144,8 @@ class Outputs:
         trigger_id = decision.trigger_id or ""
         if self._is_for_keyed(decision):
             self._keyed.take(decision, record)
+            if decision.reason == "duplicate" and place is not None:
+                self._facts.suppress(decision, place)
             if trigger_id in self._history.keyed or decision.reason not in BY_MESSAGES:
                 return
         if place is None:

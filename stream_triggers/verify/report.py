@@ -51,8 +51,13 @@ class Report:
     """Matches of a message that had come before, and fired nothing."""
     refired: int = 0
     """Those that fired again, as they may when the claim has been forgotten."""
+    facts: int = 0
+    """Facts that they had to make, for triggers with memory or time."""
+    unevaluated: int = 0
+    """Invocations of such triggers, of which the facts were not evaluated again, for not all of them are read."""
     unjudged: int = 0
-    """Messages that cannot be judged, or not by all definitions, because what would be needed for it is gone."""
+    """Messages that cannot be judged, or not by all definitions, because what would be needed for it is gone, and the
+    invocations that are ``unevaluated``."""
     findings: list[Finding] = field(default_factory=list)
     """Per fault the first ``FINDINGS_KEPT_MAX``."""
     faults: Counter[Fault] = field(default_factory=Counter)
