@@ -31,8 +31,8 @@ from stream_triggers.runtime.topics import Topics
 WAIT_S = 60
 NOW_MS = 1_764_000_000_000
 COMMANDS = [
-    *("apply", "check", "config", "delete", "demo", "describe", "emit", "list", "next", "pause", "pending"),
-    *("resume", "run", "verify", "watch", "work"),
+    *("apply", "check", "config", "delete", "demo", "describe", "emit", "history", "list", "next", "pause"),
+    *("pending", "resume", "run", "verify", "watch", "work"),
     *("broker/start", "broker/status", "broker/stop", "broker/wipe", "topics/check", "topics/create"),
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from stream_triggers.cli import app, pending
+from stream_triggers.cli import app, cluster, reading
 from stream_triggers.cli.pending import SHOWN, look
 from stream_triggers.core.keyed.state import KeyState, Wake, encode_state
 from stream_triggers.core.message import Event
@@ -95,7 +95,7 @@ def test_only_the_newest_state_of_a_key_counts():
 
 def test_one_key_is_looked_for_in_its_partition_alone(monkeypatch):
     scene = Scene(BOTH, *(event("paid", f"o{number}") for number in range(20)))
-    monkeypatch.setattr(pending, "PROGRESS_EVERY", 0)
+    monkeypatch.setattr(reading, "PROGRESS_EVERY", 0)
     count, [waiting] = scene.look("o7")
     assert (count, waiting.key) == (1, "o7")
     one = scene.read[0][2]
@@ -177,8 +177,8 @@ def call(*arguments: str):
 def scene(monkeypatch) -> Scene:
     """The command on a log in memory."""
     made = Scene(BOTH, *(event("paid", f"o{number}") for number in range(3)), partitions=1)
-    monkeypatch.setattr(pending.cluster, "require_broker", lambda _servers: None)
-    monkeypatch.setattr(pending.cluster, "KafkaLog", lambda _settings: made.bundle.log("onlooker"))
+    monkeypatch.setattr(cluster, "require_broker", lambda _servers: None)
+    monkeypatch.setattr(cluster, "KafkaLog", lambda _settings: made.bundle.log("onlooker"))
     return made
 
 

@@ -16,6 +16,7 @@ import typer
 from stream_triggers.cli import broker, configuration, demo, emit, run, topics, triggers, verify, watch, work
 from stream_triggers.cli.check import check
 from stream_triggers.cli.group import Commands
+from stream_triggers.cli.history import history
 from stream_triggers.cli.next import next_instants
 from stream_triggers.cli.pause import pause, resume
 from stream_triggers.cli.pending import show_pending
@@ -55,6 +56,7 @@ for _name, _command, _panel in (
     ("emit", emit.emit, _TRIGGERS),
     ("next", next_instants, _TRIGGERS),
     ("pending", show_pending, _TRIGGERS),
+    ("history", history, _TRIGGERS),
     ("watch", watch.watch, _TRIGGERS),
     ("run", run.run, _RUN),
     ("work", work.work, _RUN),

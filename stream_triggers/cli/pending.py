@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple, NoReturn, TypeAlias
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import orjson
 import typer
 
 from stream_triggers.cli import cluster, terminal
+from stream_triggers.cli.reading import Progress, records
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.cli.triggers import no_trigger
-from stream_triggers.cli.verify import PROGRESS_EVERY, Lines
+from stream_triggers.cli.verify import Lines
 from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
 from stream_triggers.core.keyed.pending import Open, Pending, pending
@@ -43,11 +44,7 @@ from stream_triggers.runtime.keyed.states import (
 )
 from stream_triggers.runtime.lag import partitions_of
 from stream_triggers.runtime.log import Log, Record, TopicPartition
-from stream_triggers.runtime.reading import read_between
 from stream_triggers.runtime.topics import Topics
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Hears what is being read, how much of it has been, and how much there is at most."""
 
 SHOWN = 50
 """Keys that are shown unless another number is asked for."""
@@ -137,7 +134,7 @@ def look(
     numbers = range(partitions) if wanted is None else [partition_of(wanted, partitions)]
     sources = [TopicPartition(changelog, number) for number in numbers]
     ends = log.end_offsets(sources)
-    places = _index(_read(log, log.start_offsets(sources), ends, "states", progress), trigger.id)
+    places = _index(records(log, log.start_offsets(sources), ends, "states", progress), trigger.id)
     found = sorted((name, number) for number, place in places.items() for name in place.valid(wanted))
     shown = dict(found[:limit])
     values = _values(log, changelog, shown, places, ends, progress)
@@ -158,7 +155,7 @@ def _values(
         source, (offset, _) = TopicPartition(changelog, number), places[number].states[name]
         starts[source] = min(offset, starts.get(source, offset))
     values: dict[bytes, bytes] = {}
-    for record in _read(log, starts, ends, "shown", progress):
+    for record in records(log, starts, ends, "shown", progress):
         key, value = record.key() or b"", record.value()
         if key[:1] == OF_STATE and key[1:] in shown and value is not None:
             values[key[1:]] = value
@@ -181,22 +178,6 @@ def _index(records: Iterable[Record], trigger_id: str) -> dict[int, _Place]:
             else:
                 place.states[key[1:]] = (record.offset(), written_at(value))
     return places
-
-
-def _read(
-    log: Log,
-    starts: Mapping[TopicPartition, int],
-    ends: Mapping[TopicPartition, int],
-    what: str,
-    progress: Progress,
-) -> Iterator[Record]:
-    """The records of some partitions one by one; says how far it is only where that takes long."""
-    total, done = sum(ends[each] - offset for each, offset in starts.items()), 0
-    for records in read_between(log, starts, ends):
-        yield from records
-        done += len(records)
-        if total >= PROGRESS_EVERY:
-            progress(what, done, total)
 
 
 def _waiting(

@@ -16,6 +16,7 @@ from stream_triggers.client.definitions import validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
 from stream_triggers.core.fields import suggestion
 from stream_triggers.core.message import JsonValue
+from stream_triggers.core.record import Pause
 from stream_triggers.core.schedule import in_words
 from stream_triggers.core.trigger import Trigger, version
 from stream_triggers.errors import InvalidTrigger, Rejected
@@ -143,8 +144,11 @@ def _row(stored: StoredTrigger) -> list[str]:
 def _paused(stored: StoredTrigger) -> str:
     """The pause that is in force, in words; empty where none is."""
     pause = stored.pause
-    if pause is None or not pause.is_in_force(SystemClock().now_ms()):
-        return ""
+    return pause_text(pause) if pause is not None and pause.is_in_force(SystemClock().now_ms()) else ""
+
+
+def pause_text(pause: Pause) -> str:
+    """A pause in words."""
     until = "" if pause.until_ms is None else f" until {terminal.instant(pause.until_ms)}"
     by = f" by {pause.author}" if pause.author else ""
     return f"{pause.mode} since {terminal.instant(pause.since_ms)}{until}{by}" + (f": {pause.why}" if pause.why else "")

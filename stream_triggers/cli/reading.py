@@ -1,0 +1,29 @@
+"""Reading topics for a command: how far it is, is told only where that takes long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from stream_triggers.cli.verify import PROGRESS_EVERY
+from stream_triggers.runtime.log import Log, Record, TopicPartition
+from stream_triggers.runtime.reading import read_between
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Hears what is being read, how much of it has been, and how much there is at most."""
+
+
+def records(
+    log: Log,
+    starts: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, int],
+    what: str,
+    progress: Progress,
+) -> Iterator[Record]:
+    """The committed records of some partitions one by one."""
+    total, done = sum(max(0, ends[each] - offset) for each, offset in starts.items()), 0
+    for batch in read_between(log, starts, ends):
+        yield from batch
+        done += len(batch)
+        if total >= PROGRESS_EVERY:
+            progress(what, done, total)
