@@ -32,7 +32,7 @@ WAIT_S = 60
 NOW_MS = 1_764_000_000_000
 COMMANDS = [
     *("apply", "check", "config", "delete", "demo", "describe", "emit", "history", "list", "next", "pause"),
-    *("pending", "resume", "run", "verify", "watch", "work"),
+    *("pending", "reset", "resume", "run", "verify", "watch", "work"),
     *("broker/start", "broker/status", "broker/stop", "broker/wipe", "topics/check", "topics/create"),
 ]
 
@@ -492,6 +492,22 @@ def test_a_pause_that_ends_at_no_time_to_come_is_refused(until, says):
     result = call("pause", "ship", "--until", until)
     assert result.exit_code == 2
     assert says in " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+@pytest.mark.kafka
+def test_a_key_of_a_trigger_is_reset_when_that_is_confirmed(options):
+    both = {"id": "both", "task": "ship", "key": "${event.key}", "when": {"all": [{"event": "a"}, {"event": "b"}]}}
+    Path("t.json").write_text(json.dumps([both]))
+    ok("apply", "t.json", *options)
+    result = call("reset", "both", "o1", *options, stdin="n\n")
+    assert (result.exit_code, result.stdout) == (1, "Have both forget everything of key o1? [y/N]: n\n")
+    result = call("reset", "both", "o1", *options, stdin="y\n")
+    assert (result.exit_code, result.stdout.splitlines()[-1].partition(" id=")[0]) == (0, "reset both of key o1")
+    assert json.loads(ok("reset", "both", "o1", "--why", "a test", "--yes", "--json", *options)).keys() == {
+        *("trigger", "key", "id")
+    }
+    result = call("reset", "both", "--yes", *options)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: trigger both remembers by key: say which")
 
 
 @pytest.mark.kafka

@@ -11,8 +11,8 @@ from stream_triggers.client import AsyncClient, Change, Client
 from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
 from stream_triggers.core.builder import on_event
-from stream_triggers.core.message import Event, Failure, Success, TaskResult, TaskStatus
-from stream_triggers.core.record import Pause
+from stream_triggers.core.message import Event, Failure, Participant, Success, TaskResult, TaskStatus
+from stream_triggers.core.record import Activation, Fact, Pause
 from stream_triggers.errors import (
     DeliveryFailed,
     InvalidMessage,
@@ -499,6 +499,51 @@ def test_a_pause_of_a_mode_that_there_is_not_is_refused(bed):
     bed.client.apply([TRIGGER])
     with pytest.raises(InvalidMessage, match="mode is 'stop', not one of drop, hold, hold_latest"):
         bed.client.pause_trigger("ship", mode="stop")
+
+
+BOTH = {"id": "both", "task": "t", "key": "${event.key}", "when": {"all": [{"event": "a"}, {"event": "b"}]}}
+ALARM = {"id": "alarm", "task": "t", "when": {"count": {"event": "a"}, "at_least": 3}}
+
+
+def test_a_reset_stands_behind_the_stored_definition_in_the_partition_of_the_key(bed):
+    bed.client.apply([BOTH])
+    bed.client.apply([{**BOTH, "description": "another"}])
+    reset_id = bed.client.reset_trigger("both", "o1", author="ada", why="a test")
+    (activation, fact) = [
+        (record.partition(), record.key(), decode(record.value()))
+        for record in bed.cluster.records(TOPICS.trigger_facts)
+    ]
+    assert activation[:2] == (fact[0], b"both\0")
+    assert (activation[2].definition_offset, activation[2].trigger_version) == (2, fact[2].trigger_version)
+    assert fact[1] == b"both\0o1"
+    assert (fact[2].key, fact[2].leaves, fact[2].fields) == ("o1", ("reset",), {"reason": "ada: a test"})
+    assert fact[2].participant == Participant("reset", "event", reset_id, TOPICS.trigger_facts, fact[0], -1, NOW_MS)
+
+
+def test_a_reset_whose_transaction_comes_to_nothing_is_written_again(bed):
+    bed.client.apply([ALARM])
+    bed.cluster.faults.plan("commit", Fault.ABORTABLE)
+    bed.client.reset_trigger("alarm")
+    assert [type(decode(record.value())) for record in bed.cluster.records(TOPICS.trigger_facts)] == [Activation, Fact]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "key", "why", "message"),
+    [
+        ("nothing", "", "", "there is no trigger nothing"),
+        ("ship", "", "", "trigger ship remembers nothing"),
+        ("both", "", "", "trigger both remembers by key: say which"),
+        ("alarm", "o1", "", "trigger alarm has no keys"),
+        ("both", "o1", "x" * 4097, "the reason has more than 4096 bytes"),
+        ("both", "x" * 65537, "", "the key has more than 65536 bytes"),
+    ],
+)
+def test_what_cannot_be_reset_is_refused(bed, trigger, key, why, message):
+    bed.client.apply([TRIGGER, BOTH, ALARM])
+    with pytest.raises(Rejected) as refused:
+        bed.client.reset_trigger(trigger, key, why=why)
+    assert refused.value.message == message
+    assert bed.cluster.records(TOPICS.trigger_facts) == []
 
 
 def test_bytes_that_are_no_definition_are_replaced(bed):

@@ -323,6 +323,30 @@ def test_the_same_calls_make_the_same_runs(partitions: int) -> None:
     assert played() == played()
 
 
+# Resets by hand
+
+
+@pytest.mark.parametrize("keep_state", [True, False])
+@pytest.mark.parametrize("point", ["now", "before commit", "after commit"])
+def test_a_key_that_is_reset_has_forgotten_whoever_takes_over(point: Any, keep_state: bool) -> None:
+    both = {"all": [{"event": "paid"}, {"event": "packed"}], "within": "1h"}
+    tester = TriggerTester({"id": "both", "task": "ship", "key": ORDER, "when": both})
+    for order in (7, 8):
+        tester.send("paid", {"order": order})
+    tester.advance("1m")
+    tester.crash(point, keep_state=keep_state)
+    tester.reset("both", "7", author="ada", why="paid by mistake")
+    tester.crash(point, keep_state=keep_state)
+    tester.advance("1m")
+    for order in (7, 8):
+        tester.send("packed", {"order": order})
+    assert [run.participants for run in tester.runs] == [("event-2", "event-4")]
+    assert [(decision.reason, decision.detail) for decision in tester.decisions] == [
+        ("reset", "ada: paid by mistake"),
+        ("reset", "the trigger was reset"),
+    ]
+
+
 # Following runs
 
 ONE = {**SHIP, "key": ORDER, "overlap": "buffer_one"}

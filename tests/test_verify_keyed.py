@@ -8,14 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream_triggers.client import Client
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.keyed.manual import reset_fact
 from stream_triggers.core.message import Event, Participant
 from stream_triggers.core.record import SETTLED_MS, Fact, Pause
 from stream_triggers.core.report import status_of
+from stream_triggers.core.trigger import parse_trigger, version
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.keyed.facts import partition_of
-from stream_triggers.runtime.log import TopicPartition
+from stream_triggers.runtime.log import Outgoing, TopicPartition
+from stream_triggers.runtime.memory_log import MemoryLog
 from stream_triggers.runtime.memory_log.topic import Entry, Fate
 from stream_triggers.runtime.store import MemoryStore
 from stream_triggers.runtime.worker import Worker
@@ -23,6 +27,18 @@ from stream_triggers.verify import Report, verify
 from tests.engine_bundle import SHIP, START_MS, EngineBundle
 
 KEY = "${event.payload.order}"
+
+
+class SendingLog(MemoryLog):
+    """A log for a client that sends nothing."""
+
+    def sender(self, _identify: object) -> Any:
+        return self
+
+    def close(self, _timeout_s: float = 0) -> None:
+        super().close()
+
+
 BOTH = {
     "id": "both", "task": "ship", "key": KEY, "args": {"order": KEY},
     "when": {"all": [{"event": "paid"}, {"event": "packed"}], "within": "1h"},
@@ -95,6 +111,34 @@ def test_what_triggers_make_that_follow_their_runs_is_expected() -> None:
     worker.close()
     report = judge(bundle)
     assert (report.findings, report.expected, report.invocations) == ([], 2, 2)
+
+
+def test_a_reset_by_hand_is_judged() -> None:
+    bundle = EngineBundle(partitions=2)
+    bundle.define(BOTH)
+    worker = bundle.ready()
+    bundle.send(event("paid", "o1"), event("paid", "o2"))
+    work(bundle, 1000, worker)
+    with Client(bundle.config, clock=bundle.clock, cluster=SendingLog(bundle.cluster, "client")) as client:
+        client.reset_trigger("both", "o1", author="ada")
+    work(bundle, 1000, worker)
+    bundle.send(event("packed", "o1"), event("packed", "o2"))
+    work(bundle, 1000, worker)
+    worker.close()
+    report = judge(bundle)
+    assert (report.findings, report.expected, report.invocations) == ([], 1, 1)
+    lose(bundle, bundle.topics.trigger_runs, Decision)
+    assert faults(judge(bundle)) == ["unreported both"]
+
+
+def test_a_reset_elsewhere_than_its_key_is_found() -> None:
+    bundle = busy()
+    fact = reset_fact("both", version(parse_trigger(BOTH)), "o1", "r", (bundle.topics.trigger_facts, 0), START_MS, "")
+    elsewhere = 1 - partition_of(b"both\0o1", 2)
+    bundle.cluster.write(
+        bundle.topics.trigger_facts, [Outgoing(key=b"both\0o1", value=encode(fact), partition=elsewhere)]
+    )
+    assert "unexpected both" in faults(judge(bundle))
 
 
 def lose(bundle: EngineBundle, topic: str, kind: type, trigger_id: str = "both") -> None:

@@ -53,6 +53,7 @@ for _name, _command, _panel in (
     ("pause", pause, _TRIGGERS),
     ("resume", resume, _TRIGGERS),
     ("delete", triggers.delete, _TRIGGERS),
+    ("reset", triggers.reset, _TRIGGERS),
     ("emit", emit.emit, _TRIGGERS),
     ("next", next_instants, _TRIGGERS),
     ("pending", show_pending, _TRIGGERS),

@@ -1,4 +1,4 @@
-"""``apply``, ``list``, ``describe``, ``delete``: the stored triggers."""
+"""``apply``, ``list``, ``describe``, ``delete``, ``reset``: the stored triggers, and what they remember."""
 
 from __future__ import annotations
 
@@ -121,6 +121,36 @@ def delete(
         terminal.json_document(change._asdict())
     else:
         terminal.line(f"{change.what} {change.id}")
+
+
+@configured("cluster")
+def reset(
+    settings: Settings,
+    trigger_id: Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger.")],
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="The key, of a trigger that remembers by one.")] = "",
+    *,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Told with the decision.")] = "",
+    author: Annotated[str, typer.Option("--author", metavar="NAME", help="Told with the decision.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+) -> None:
+    """Have a trigger forget everything of a key: what it waits for, holds and counts, also a breaker that has tripped.
+
+    Schedules go on. Workers come to it in its turn; what it has made them forget is in the decisions, reason reset.
+
+    For example:
+      stream-triggers reset remind-unshipped order-7
+      stream-triggers reset alarm --author ada --why "the outage is over" --yes
+    """
+    of_key = f" of key {key}" if key else ""
+    if not yes:
+        typer.confirm(f"Have {trigger_id} forget everything{of_key}?", abort=True)
+    with cluster.client(settings.config) as client:
+        reset_id = client.reset_trigger(trigger_id, key, author=author, why=why)
+    if as_json:
+        terminal.json_document({"trigger": trigger_id, "key": key, "id": reset_id})
+    else:
+        terminal.line(f"reset {trigger_id}{of_key} id={reset_id}")
 
 
 def _compared(triggers: Sequence[Trigger], stored: Iterable[StoredTrigger]) -> tuple[Change, ...]:

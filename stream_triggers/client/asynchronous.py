@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from stream_triggers.client.definitions import Change, PauseFields, StoredTrigger, TriggerSpec
-from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields, StatusFields, Unusable
+from stream_triggers.client.messages import FLUSH_TIMEOUT_S, Client, EventFields, ReportFields, StatusFields
+from stream_triggers.client.unusable import Unusable
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.message import Event, JsonValue
@@ -108,6 +109,10 @@ class AsyncClient:
     async def resume_trigger(self, trigger_id: str, *, catchup: CaughtUp | None = None) -> Change:
         """Let a paused trigger fire again, as ``Client.resume_trigger`` does."""
         return await asyncio.to_thread(self._client.resume_trigger, trigger_id, catchup=catchup)
+
+    async def reset_trigger(self, trigger_id: str, key: str = "", *, author: str = "", why: str = "") -> str:
+        """Have a trigger forget everything of ``key``, as ``Client.reset_trigger`` does."""
+        return await asyncio.to_thread(self._client.reset_trigger, trigger_id, key, author=author, why=why)
 
     async def list_triggers(self) -> tuple[StoredTrigger, ...]:
         """Every stored trigger, by id."""

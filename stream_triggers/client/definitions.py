@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import orjson
 from msgspec.structs import replace
 
+from stream_triggers.core.condition import ScheduleLeaf, leaves
 from stream_triggers.core.fields import at
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import CaughtUp, Definition, Pause, PauseMode
@@ -25,11 +26,14 @@ from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, trig
 from stream_triggers.errors import Aborted, Fenced, InvalidMessage, InvalidTrigger, Rejected, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import decode, encode
-from stream_triggers.runtime.log import Log, Outgoing, Producer, TopicPartition
+from stream_triggers.runtime.keyed.facts import Defined
+from stream_triggers.runtime.log import Log, Outgoing, Producer, Record, TopicPartition
 from stream_triggers.runtime.reading import read_all
 from stream_triggers.telemetry import log
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TriggerSpec: TypeAlias = Trigger | Mapping[str, JsonValue]
 """A trigger, or its JSON form."""
@@ -89,7 +93,7 @@ class Definitions:
         """``bytes_max`` bounds a definition, see ``validated``."""
         self._cluster = cluster
         self._partition = TopicPartition(topic, 0)
-        self._clock = clock
+        self.clock = clock
         self._bytes_max = bytes_max
 
     def stored(self) -> dict[str, StoredTrigger]:
@@ -102,7 +106,7 @@ class Definitions:
         Raises ``InvalidTrigger`` before anything is written. When the answer to a commit was lost, what it wrote is
         told as unchanged.
         """
-        now_ms = self._clock.now_ms()
+        now_ms = self.clock.now_ms()
         return self._change(
             {
                 trigger.id: _applied(Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author))
@@ -116,7 +120,7 @@ class Definitions:
 
     def pause(self, trigger_id: str, pause: Pause) -> Change:
         """Have a trigger paused from now on, or paused otherwise; the instant since when is kept."""
-        now_ms = self._clock.now_ms()
+        now_ms = self.clock.now_ms()
 
         def paused(stored: Definition | None) -> Definition | None:
             before = None if stored is None else _readable(stored).pause
@@ -131,7 +135,7 @@ class Definitions:
 
         ``catchup`` takes the place of what the pause says.
         """
-        now_ms = self._clock.now_ms()
+        now_ms = self.clock.now_ms()
 
         def resumed(stored: Definition | None) -> Definition | None:
             pause = None if stored is None else stored.pause
@@ -154,20 +158,37 @@ class Definitions:
                     stored[trigger_id] = _read(trigger_id, value)
         return stored
 
-    def _change(self, edits: Mapping[str, Edit]) -> tuple[Change, ...]:
+    def defined(self, trigger_id: str) -> tuple[Trigger, Defined] | None:
+        """A stored trigger, and its definition at its place; raises ``InvalidTrigger`` or ``InvalidMessage``."""
+        found: Record | None = None
+        for records in read_all(self._cluster, [self._partition]):
+            found = next((each for each in reversed(records) if each.key() == trigger_id.encode()), found)
+        if found is None or found.value() is None:
+            return None
+        stored = decode(found.value(), (Definition,))
+        trigger = parse_trigger(orjson.loads(stored.definition), trigger_id)
+        is_scheduled = any(isinstance(leaf, ScheduleLeaf) for _, leaf in leaves(trigger.when))
+        form, offset = canonical(trigger), found.offset()
+        return trigger, Defined(trigger_id, version(trigger), offset, form, is_scheduled, stored.pause)
+
+    def transact(self, write: Callable[[Producer], T]) -> T:
+        """What ``write`` gives, which makes at most one transaction; done again when that came to nothing."""
         for _ in range(WRITE_ATTEMPTS_MAX):
             producer = self._cluster.producer()
             try:
                 producer.open()
-                return self._changed(producer, edits)
+                return write(producer)
             except (Aborted, Fenced, Unsettled) as error:
                 log(logger, "transaction unsettled", error=error.message)
             finally:
                 producer.close()
         raise Unavailable(
-            f"the triggers could not be written in {WRITE_ATTEMPTS_MAX} attempts",
-            hint="other programs change triggers at the same time, or the brokers are busy; apply again",
+            f"nothing could be written in {WRITE_ATTEMPTS_MAX} attempts",
+            hint="other programs change triggers at the same time, or the brokers are busy; do it again",
         )
+
+    def _change(self, edits: Mapping[str, Edit]) -> tuple[Change, ...]:
+        return self.transact(lambda producer: self._changed(producer, edits))
 
     def _changed(self, producer: Producer, edits: Mapping[str, Edit]) -> tuple[Change, ...]:
         stored = self._definitions()

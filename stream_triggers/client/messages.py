@@ -25,6 +25,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypedDict, Unpack
 
 from stream_triggers.client.definitions import Change, Definitions, PauseFields, StoredTrigger, TriggerSpec
+from stream_triggers.client.resetting import Resets
+from stream_triggers.client.unusable import Unusable
 from stream_triggers.config import Config
 from stream_triggers.core.builder import Task, TriggerBuilder
 from stream_triggers.core.condition import parse_condition
@@ -115,17 +117,6 @@ class Cluster(Log, Protocol):
     def sender(self, identify: Identify) -> Sender: ...
 
 
-class Unusable:
-    """Stands in for what a client works with while it has none: whatever is asked of it raises the same error."""
-
-    def __init__(self, problem: str, hint: str) -> None:
-        self._problem = problem
-        self._hint = hint
-
-    def __getattr__(self, name: str) -> Any:
-        raise StreamTriggersError(self._problem, hint=self._hint)
-
-
 _CLOSED = Unusable("the client is closed", "make another one, or use it within its with block")
 
 
@@ -152,9 +143,11 @@ class Client:
         self._topics = Topics.of(self._config)
         cluster = cluster or KafkaLog(_settings(self._config, self._topics))
         self._sender: Sender | Unusable = cluster.sender(_message_id)
-        self._definitions: Definitions | Unusable = Definitions(
+        definitions = Definitions(
             cluster, self._topics.trigger_definitions, self._clock, self._config.payload_bytes_max
         )
+        self._definitions: Definitions | Unusable = definitions
+        self._resets: Resets | Unusable = Resets(cluster, self._topics.trigger_facts, definitions)
         self._event_prefix = os.urandom(EVENT_PREFIX_BYTES).hex()
         self._event_count = count(1)
 
@@ -292,6 +285,14 @@ class Client:
         """
         return self._definitions.resume(trigger_id, catchup)
 
+    def reset_trigger(self, trigger_id: str, key: str = "", *, author: str = "", why: str = "") -> str:
+        """Have a trigger forget everything of ``key``, a breaker that has tripped too; returns the reset's id.
+
+        Schedules go on. Waits until it is written; raises ``Rejected`` when there is nothing that can be reset.
+        """
+        reset_id = f"{self._event_prefix}-{next(self._event_count)}"
+        return self._resets.write(trigger_id, key, reset_id, ": ".join(filter(None, (author, why))))
+
     def list_triggers(self) -> tuple[StoredTrigger, ...]:
         """Every stored trigger, by id."""
         return tuple(stored for _, stored in sorted(self._definitions.stored().items()))
@@ -306,7 +307,7 @@ class Client:
 
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         """Flush, raising what ``flush`` raises, and disconnect; a second time does nothing."""
-        sender, self._sender, self._definitions = self._sender, _CLOSED, _CLOSED
+        sender, self._sender, self._definitions, self._resets = self._sender, _CLOSED, _CLOSED, _CLOSED
         if sender is not _CLOSED:
             _named(lambda: sender.close(timeout_s))
 

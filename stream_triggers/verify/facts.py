@@ -13,7 +13,8 @@ Rules:
    *duplicated*, one that no message asks for *unexpected*.
 4. A fact that is missing of a message as old as what the topic has deleted counts as not judged. So does a message that
    is said to be a repeat of what a version without memory may have fired, or of what is outside of the range.
-5. However many rows a claim has, what is held of it is bounded.
+5. A reset by hand is of no message; it must stand where the facts of its key do.
+6. However many rows a claim has, what is held of it is bounded.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import NamedTuple
 
 from stream_triggers.core.invocation import RUN_ID_BYTES, Decision
 from stream_triggers.core.keyed.follow import RUN
+from stream_triggers.core.keyed.manual import reset_in
 from stream_triggers.core.message import Message, Position, kind_of
 from stream_triggers.core.record import Activation, Fact, Tick
 from stream_triggers.core.route import Match
@@ -122,7 +124,9 @@ class Facts:
                 fact = read(record, (Fact, Activation, Tick))
             except InvalidMessage:
                 continue  # workers make a dead letter of it, and nothing else
-            if isinstance(fact, Fact):
+            if isinstance(fact, Fact) and reset_in(fact) is not None:
+                self._take_reset(fact, record)
+            elif isinstance(fact, Fact):
                 self._take(fact, record)
 
     def judge(self) -> None:
@@ -157,6 +161,12 @@ class Facts:
         value = _VALUE.pack(max(0, record.timestamp()[1]), record.partition(), record.offset())
         claim = owner.run_ids.of_one(who.kind, who.id)
         self._put(claim, place, who.offset, _Mark.FOUND, found, value, fact.trigger_id)
+
+    def _take_reset(self, fact: Fact, record: Record) -> None:
+        key = state_key(fact.trigger_id, fact.key)
+        if (record.key(), record.partition()) != (key, partition_of(key, self._partitions)):
+            detail = "a reset that does not stand where its key does"
+            self._report.add(self._finding("unexpected", fact.trigger_id, record, detail))
 
     def _judge(self, message: _Message, is_claimed: bool, fired_ms: int | None) -> None:
         """One message, after those before it with the same claim."""

@@ -19,7 +19,8 @@ Rules:
 6. A leaf that resets forgets everything until its instant, included; what comes later from before that instant is
    refused as ``reset``. Its message takes no other part. A schedule that resets lets nothing take part with what lies
    on the other side of one of its instants. A firing that resets forgets everything there is. What watched values
-   remember is forgotten by leaves and firings that reset.
+   remember is forgotten by leaves and firings that reset. A reset by hand forgets all that and what flow control does,
+   and is told itself, before what it has forgotten.
 7. A leaf keeps at most ``OCCURRENCES_MAX`` occurrences; beyond, the oldest is lost: ``hot_key``.
 8. An instant of a schedule that fires alone is decided by ``core.schedule.due`` on the wall clock, with a veto beside
    it on the watermark with the grace. The first look at a schedule only notes the time.
@@ -38,10 +39,11 @@ from stream_triggers.core.filter import MISSING, get_path
 from stream_triggers.core.invocation import Reason
 from stream_triggers.core.keyed.build import Term
 from stream_triggers.core.keyed.expiry import expire, forget_old
+from stream_triggers.core.keyed.gates import held_in
 from stream_triggers.core.keyed.kept import Kept
 from stream_triggers.core.keyed.lone import look_at
 from stream_triggers.core.keyed.pool import ALWAYS, START, Chosen, Found, in_order
-from stream_triggers.core.keyed.release import least, release
+from stream_triggers.core.keyed.release import least, refusal_of, release
 from stream_triggers.core.keyed.state import (
     FRESH,
     USED,
@@ -54,6 +56,7 @@ from stream_triggers.core.keyed.state import (
     Refusal,
     Wake,
 )
+from stream_triggers.core.message import Participant
 from stream_triggers.core.record import Fact, Pause
 from stream_triggers.core.report import News
 from stream_triggers.core.schedule import after
@@ -137,6 +140,15 @@ class Step:
             occurrence = replace(occurrence, leaves=known)
         self.new_at = at
         self._keep(occurrence)
+
+    def reset(self, who: Participant, reason: str) -> None:
+        """Forget everything, because somebody said so."""
+        self.refusals.append(Refusal("reset", reason, (who,)))
+        self.reset_ms = max(who.time_ms, self.reset_ms or 0)
+        self._forget_all("the trigger was reset")
+        for name, matches in held_in(self.gates).items():
+            self.refusals += [refusal_of(self.plan, "reset", f"{name} held it", match) for match in matches]
+        self.gates = {}
 
     def schedule(self) -> None:
         """Look at the schedules that fire alone."""

@@ -20,6 +20,7 @@ from stream_triggers.core.keyed.facts import Routing
 from stream_triggers.core.keyed.fire import ARGUMENTS_BYTES_MAX, Firer
 from stream_triggers.core.keyed.follow import news_in
 from stream_triggers.core.keyed.gates import Chain, compile_flow
+from stream_triggers.core.keyed.manual import reset_in
 from stream_triggers.core.keyed.places import Place, leaf_places, watcher_ids
 from stream_triggers.core.keyed.search import Search
 from stream_triggers.core.keyed.state import Clocks, KeyState, Match, Outcome
@@ -67,12 +68,16 @@ class KeyedPlan:
     def on_fact(
         self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks, pause: Pause | None = None
     ) -> Outcome:
-        """What a fact at position ``at``, a match or news of a run, makes of the state of its key."""
+        """What a fact at position ``at``, a match, news of a run or a reset, makes of the state of its key."""
         news = news_in(fact)
         if news is not None:
             return self.on_report(state, key, *news, clocks, pause)
         step = Step(self, state, key, clocks, pause)
-        step.take(fact, at)
+        reason = reset_in(fact)
+        if reason is None:
+            step.take(fact, at)
+        else:
+            step.reset(fact.participant, reason)
         return step.outcome()
 
     def on_time(self, state: KeyState | None, key: str, clocks: Clocks, pause: Pause | None = None) -> Outcome:

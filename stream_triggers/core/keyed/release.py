@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stream_triggers.core.invocation import Reason
 from stream_triggers.core.keyed.gates import Flowed, Refused
 from stream_triggers.core.keyed.state import Firing, Match, Refusal
 from stream_triggers.core.record import Pause
@@ -93,11 +94,16 @@ def _ended(plan: KeyedPlan, flowed: Flowed, unmade: list[str], wall_ms: int, pau
 def _refusal(plan: KeyedPlan, refused: Refused) -> Refusal:
     if refused.match is None:
         return Refusal(refused.reason, refused.detail)
+    return refusal_of(plan, refused.reason, refused.detail, refused.match)
+
+
+def refusal_of(plan: KeyedPlan, reason: Reason, detail: str, match: Match) -> Refusal:
+    """Why nothing comes of a match, with the run that was not made."""
     try:
-        run_ids = plan.firer.run_ids(refused.match)
+        run_ids = plan.firer.run_ids(match)
     except EvaluationFailed:
         run_ids = ()
-    return plan.firer.refuse(refused.reason, refused.detail, refused.match, run_ids[0] if run_ids else None)
+    return plan.firer.refuse(reason, detail, match, run_ids[0] if run_ids else None)
 
 
 def least(one: int | None, other: int | None) -> int | None:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+import msgspec
+
 from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Firing, Outcome, Refusal, encode_state
 from stream_triggers.core.message import TEXT_BYTES_MAX, Participant
@@ -260,6 +262,8 @@ class _Batch:
         last = refusal.participants[-1] if refusal.participants else None
         if last is None or last.partition == NO_POSITION:
             last = Participant("", "schedule", "", *_position(record), record.timestamp()[1])
+        elif last.offset == NO_POSITION:  # who wrote it into this record could not know where that would stand
+            last = msgspec.structs.replace(last, offset=record.offset())
         decision = Decision(
             reason=refusal.reason,
             topic=last.topic,
