@@ -19,7 +19,7 @@ import os
 import faust
 from faust.types import StreamT
 
-from stream_triggers.faust import Invocation, emit_event, invocations_agent
+from stream_triggers.faust import Invocation, emit_event, invocations_agent, report_status
 
 BROKER = os.environ.get("STREAM_TRIGGERS_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
 PREFIX = os.environ.get("STREAM_TRIGGERS_TOPIC_PREFIX", "")
@@ -58,4 +58,5 @@ async def ship(stream: StreamT[Invocation]) -> None:
     async for invocation in stream:
         order_id = invocation.arguments["order"]
         print("ship order", order_id, "for", invocation.id, flush=True)
+        await report_status(app, invocation, "success", topic_prefix=PREFIX)
         await emit_event(app, "order.shipped", {"id": order_id}, key=order_id, topic_prefix=PREFIX)

@@ -1,4 +1,4 @@
-"""For applications on Faust: our messages as Faust models, an agent for invocations, and emitting events.
+"""For applications on Faust: our messages as Faust models, an agent for invocations, emitting events and reporting.
 
 Rules:
 1. At least once, both ways. What an agent does for a message may be done again after a crash or a rebalance; use
@@ -238,6 +238,26 @@ async def emit_event(
     return event_id
 
 
+async def report_status(
+    app: AppT,
+    invocation: Invocation,
+    status: str,
+    *,
+    attempt: int = 1,
+    previous: str | None = None,
+    topic_prefix: str = "",
+) -> str:
+    """Report that an invocation came to ``status``, wait until Kafka has it, and return the report's id.
+
+    A trigger that lets one run go on at a time, or stops when too many fail, learns from it how the run goes.
+    """
+    given = core_invocation.Invocation(**{**invocation.asdict(), "causes": tuple(invocation.causes)})
+    time_ms = SystemClock().now_ms()
+    report = status_of(given, status.lower(), time_ms, attempt=attempt, previous=previous.lower() if previous else None)
+    await _send_status(app, Topics(_APPLICATION, topic_prefix), report)
+    return report.id
+
+
 class _CommittedThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer, but for the isolation level, which Faust does not let an application choose."""
 
@@ -271,11 +291,14 @@ async def _invocation(
         raise Skip from error
     now_ms = SystemClock().now_ms()
     if invocation.task == task and invocation.is_expired(now_ms):
-        statuses = _raw_topic(app, topics.task_status)
-        report = status_of(invocation, EXPIRED, now_ms)
-        await (await statuses.send(key=invocation.id.encode(), value=encode(report)))
+        await _send_status(app, topics, status_of(invocation, EXPIRED, now_ms))
         raise Skip
     return Invocation(**msgspec.structs.asdict(invocation))
+
+
+async def _send_status(app: AppT, topics: Topics, report: core.TaskStatus) -> None:
+    topic = _raw_topic(app, topics.task_status)
+    await (await topic.send(key=report.invocation_id.encode(), value=encode(report)))
 
 
 def _dead_letter(message: Any, error: InvalidMessage) -> DeadLetter:

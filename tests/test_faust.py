@@ -198,8 +198,13 @@ def test_on_kafka_a_faust_application_emits_events_and_runs_invocations(kafka_co
     first, again = shop.events("order.shipped")
     assert first == again
     assert (first.root, first.depth, first.traceparent, first.key) == ("e7", 1, "00-aa-bb-01", "7")
-    told = {(each.invocation_id, each.status, each.trigger_key) for each in shop.read("task-status", TaskStatus)}
-    assert told == {("late", "expired", "k")}
+    told = shop.read("task-status", TaskStatus)
+    assert {(each.invocation_id, each.status, each.trigger_id, each.trigger_key) for each in told} == {
+        ("late", "expired", "ship-large-order", "k"),
+        ("inv-1", "success", "ship-large-order", None),
+    }
+    assert {(each.root, each.depth) for each in told} == {("e7", 1)}
+    assert len({each.id for each in told}) == 2
     letters = shop.read("dead-letters", DeadLetter)
     assert {(letter.value, letter.partition, letter.stage) for letter in letters} == {(b"junk", 0, "decode")}
     assert "for aborted" not in (tmp_path / "output").read_text()
