@@ -125,3 +125,61 @@ def test_json_has_triggers_errors_and_warnings():
 def test_json_has_canonical_forms_where_they_are_asked_for():
     [shown] = json.loads(call(wrote(GOOD), "--json", "--canonical").stdout)["triggers"]
     assert shown["canonical"] == {"id": "ship", "task": "shipping.create", "when": {"event": "order.paid"}}
+
+
+CALLING = """
+- id: ship
+  task: shipping.create
+  when: {event: order.paid, filter: {call: "shop_filters:%s"}}
+"""
+
+
+@pytest.fixture
+def shop_filters(tmp_path, monkeypatch):
+    (tmp_path / "shop_filters.py").write_text("def is_large(payload):\n    return True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_a_function_that_workers_can_call_is_no_error(shop_filters):
+    result = call(wrote(CALLING % "is_large"), "--allow-module", "shop_filters")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, ONE_TRIGGER, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "error"),
+    [
+        (
+            "is_lrge",
+            "shop_filters",
+            "error: t.yaml:2: triggers[0]: function shop_filters:is_lrge cannot be loaded: module 'shop_filters' has no"
+            " attribute 'is_lrge'. Did you mean: 'is_large'?\nhint: check PYTHONPATH and the name\n",
+        ),
+        (
+            "is_large",
+            "others",
+            "error: t.yaml:2: triggers[0]: function shop_filters:is_large is in module shop_filters, which this worker"
+            " does not allow\nhint: add it if you trust it: --allow-module shop_filters\n",
+        ),
+    ],
+)
+def test_a_function_that_workers_could_not_call_is_an_error(shop_filters, name, module, error):
+    result = call(wrote(CALLING % name), "--allow-module", module)
+    assert (result.exit_code, result.stdout) == (1, "1 trigger, 1 error, 0 warnings\n")
+    assert result.stderr.replace(". Did you mean: 'is_large'?", "") == error.replace(". Did you mean: 'is_large'?", "")
+
+
+def test_without_allowed_modules_nothing_is_imported_and_nothing_said():
+    assert call(wrote(CALLING % "anything")).exit_code == 0
+
+
+def test_modules_can_be_allowed_in_the_settings_file(shop_filters):
+    Path("stream-triggers.toml").write_text('allow_modules = ["shop_filters"]\n')
+    assert call(wrote(CALLING % "is_lrge")).exit_code == 1
+
+
+def test_a_trigger_that_is_too_large_to_store_is_an_error():
+    result = call(wrote(GOOD), "--payload-bytes-max", "1024")
+    assert result.exit_code == 0
+    result = call(wrote(GOOD.replace('""', f'"{"x" * 2000}"')), "--payload-bytes-max", "1024")
+    assert (result.exit_code, result.stdout) == (1, "1 trigger, 1 error, 0 warnings\n")
+    assert result.stderr.splitlines()[0].startswith("error: t.yaml:3: triggers[0]: trigger ship has 20")

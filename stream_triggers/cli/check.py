@@ -1,8 +1,8 @@
 """``check``: what is wrong with trigger files, and what is doubtful, without a broker.
 
 Rules:
-1. An error is what no file may have, and ``apply`` refuses. A warning can be applied, and surely does not mean what it
-   says.
+1. An error is what ``apply`` refuses with the same settings; where modules are allowed, also what a worker refuses that
+   allows these. A warning can be applied, and surely does not mean what it says.
 2. Every file is read, whatever is wrong with those before it. Errors and warnings go to standard error.
 """
 
@@ -16,11 +16,16 @@ import orjson
 import typer
 
 from stream_triggers.cli import terminal
+from stream_triggers.cli.settings import Settings, configured
+from stream_triggers.client.definitions import require_size
+from stream_triggers.config import Config
 from stream_triggers.core.fields import at
 from stream_triggers.core.lint import doubts, repeated
+from stream_triggers.core.route import plan
 from stream_triggers.core.trigger import Trigger, canonical, version
-from stream_triggers.errors import InvalidTrigger
+from stream_triggers.errors import InvalidTrigger, Misconfigured
 from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.trigger_file import Examined, examine_triggers
 
 
@@ -33,7 +38,9 @@ class _Found(NamedTuple):
     examined: Examined
 
 
+@configured(also=("payload_bytes_max", "allow_modules"))
 def check(
+    settings: Settings,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of triggers, YAML or JSON.")],
     *,
     show_canonical: Annotated[
@@ -43,12 +50,13 @@ def check(
 ) -> None:
     """Explain what is wrong with trigger files, and warn of what is doubtful; needs no broker.
 
-    Errors are what apply refuses too, whatever its settings: exit status 1. Warnings leave the status alone: triggers
-    that can never fire, filters that nothing passes, leaves that never meet, schedules that are over, and other things
-    that surely do not mean what they say.
+    Errors are what apply refuses too: exit status 1. With --allow-module, so are functions that workers could not call:
+    those modules are imported. Warnings leave the status alone: triggers that can never fire, filters that nothing
+    passes, leaves that never meet, schedules that are over, and other things that surely do not mean what they say.
 
     For example:
       stream-triggers check triggers.yaml
+      stream-triggers check triggers.yaml --allow-module shop.filters
       stream-triggers check triggers/*.yaml --json
       stream-triggers check triggers.yaml --canonical
     """
@@ -63,6 +71,7 @@ def check(
         errors += examined.problems
         found += [_Found(file, path, trigger, examined) for path, trigger in examined.triggers]
     errors += _repeated(found)
+    errors += [error for each in found for error in _unusable(each, settings.config)]
     warnings = [warning for each in found for warning in _doubted(each, SystemClock().now_ms())]
     if as_json:
         terminal.json_document(_document(found, errors, warnings, show_canonical=show_canonical))
@@ -77,6 +86,18 @@ def _repeated(found: list[_Found]) -> Iterator[InvalidTrigger]:
         each = found[place]
         problem = f'expected an id of its own, found "{each.trigger.id}" again'
         yield each.examined.located(InvalidTrigger(at(each.path, "id"), problem))
+
+
+def _unusable(found: _Found, config: Config) -> Iterator[InvalidTrigger]:
+    """What is wrong with a trigger only where it is to be stored and to run."""
+    try:
+        require_size(found.trigger, found.path, config.payload_bytes_max)
+        if config.allow_modules:
+            plan(found.trigger, AllowedFunctions(config.allow_modules))
+    except InvalidTrigger as error:
+        yield found.examined.located(error)
+    except Misconfigured as error:
+        yield found.examined.located(InvalidTrigger(found.path, error.message, hint=error.hint))
 
 
 def _doubted(found: _Found, now_ms: int) -> Iterator[InvalidTrigger]:

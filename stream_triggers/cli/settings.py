@@ -56,9 +56,14 @@ class Settings:
         return found
 
 
-def configured(*groups: Group) -> Callable[[Callable[Concatenate[Settings, P], R]], Callable[..., R]]:
-    """Make a command of a function whose first parameter is ``Settings``: with the options of ``groups`` instead."""
-    chosen = [setting for setting in SETTINGS if setting.group in groups]
+def configured(
+    *groups: Group, also: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[Settings, P], R]], Callable[..., R]]:
+    """Make a command of a function whose first parameter is ``Settings``: with the options of ``groups`` instead.
+
+    ``also`` are single settings that it needs.
+    """
+    chosen = [setting for setting in SETTINGS if setting.group in groups or setting.name in also]
 
     def decorate(function: Callable[Concatenate[Settings, P], R]) -> Callable[..., R]:
         @wraps(function)

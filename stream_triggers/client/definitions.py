@@ -207,27 +207,31 @@ class Definitions:
 
 
 def validated(specs: Iterable[TriggerSpec], bytes_max: int) -> tuple[Trigger, ...]:
-    """The triggers in ``specs``, each with an id of its own; else ``InvalidTrigger``.
-
-    A definition has at most ``bytes_max`` bytes, ``payload_bytes_max`` of the configuration: that bounds the arguments
-    of a run, which the largest part of a large definition always is.
-    """
+    """The triggers in ``specs``, each with an id of its own and not too large; else ``InvalidTrigger``."""
     triggers: dict[str, Trigger] = {}
     for index, spec in enumerate(specs):
         path = f"triggers[{index}]"
         # A trigger goes through its JSON form, too: it may have been made without the parser.
         trigger = parse_trigger(trigger_json(spec) if isinstance(spec, Trigger) else spec, path)
-        size_bytes = len(canonical(trigger))
-        if size_bytes > bytes_max:
-            raise InvalidTrigger(
-                path,
-                f"trigger {trigger.id} has {size_bytes} bytes, the limit is {bytes_max}: payload_bytes_max",
-                hint="have it pass a reference to the data, or raise payload_bytes_max here and for the workers",
-            )
+        require_size(trigger, path, bytes_max)
         if trigger.id in triggers:
             raise InvalidTrigger(at(path, "id"), f'expected an id of its own, found "{trigger.id}" again')
         triggers[trigger.id] = trigger
     return tuple(triggers.values())
+
+
+def require_size(trigger: Trigger, path: str, bytes_max: int) -> None:
+    """Refuse a trigger whose definition has more than ``bytes_max`` bytes, ``payload_bytes_max`` of the configuration.
+
+    That bounds the arguments of a run, which the largest part of a large definition always is.
+    """
+    size_bytes = len(canonical(trigger))
+    if size_bytes > bytes_max:
+        raise InvalidTrigger(
+            path,
+            f"trigger {trigger.id} has {size_bytes} bytes, the limit is {bytes_max}: payload_bytes_max",
+            hint="have it pass a reference to the data, or raise payload_bytes_max here and for the workers",
+        )
 
 
 def _applied(definition: Definition) -> Edit:

@@ -24,6 +24,7 @@ from stream_triggers.core.condition import (
     ResultLeaf,
     Sequence,
     StatusLeaf,
+    Times,
     leaf_kind,
     members,
     nodes,
@@ -92,6 +93,7 @@ class _Rules:
         yield from self._meetings(self.trigger.when, "when", EITHER)
         yield from self._vetoes()
         yield from _redundant(self.trigger.when)
+        yield from _unawaited(self.trigger.when, "when")
         failing = list(self._failing_ways())
         yield from failing
         if not self._can_fire({each.path for each in failing}):
@@ -141,13 +143,13 @@ class _Rules:
             if not isinstance(node, AllOf):
                 continue
             happening = [(path + end, each) for end, each in members(node) if not isinstance(each, Not)]
-            needed = [(where, each) for where, each in happening if isinstance(each, Leaf | Pick)]
+            needed = [(where, each) for where, each in happening if isinstance(each, Leaf | Pick | Times)]
             for end, each in members(node):
                 if not isinstance(each, Not) or (each.last_ms is not None and len(happening) > 1):
                     continue
                 listed = each.condition.conditions if isinstance(each.condition, AnyOf) else (each.condition,)
                 for where, leaf in needed:
-                    if any(_covers(veto, leaf) for veto in listed):
+                    if any(_forbids(veto, leaf) for veto in listed):
                         yield Doubt(path + end, f"it forbids what {where} needs, so this never holds")
 
     def _failing_ways(self) -> Iterator[Doubt]:
@@ -231,6 +233,29 @@ def _redundant(condition: Condition) -> Iterator[Doubt]:
                 yield Doubt(path + end, f"it adds nothing: {covering} accepts all that it does", "leave it out")
 
 
+def _unawaited(node: Condition, path: str, *, has_end: bool = False) -> Iterator[Doubt]:
+    """What may be repeated more often than it must, where nothing says until when."""
+    if isinstance(node, Times) and node.most != node.least and not has_end:
+        problem = f"no more than {node.least} of it are waited for: nothing comes after it"
+        yield Doubt(path, problem, "say until what, or let another step follow it")
+    listed = members(node)
+    for end, member in listed:
+        is_last = isinstance(node, Sequence) and end == listed[-1][0]
+        ends = isinstance(node, AllOf | AtLeast | Sequence) and not is_last
+        yield from _unawaited(member, path + end, has_end=has_end if isinstance(node, AnyOf) else ends)
+
+
+def _forbids(veto: Condition, needed: Condition) -> bool:
+    """Whether a veto holds as soon as something else does."""
+    (forbidden, enough), (wanted, least) = _repetition(veto), _repetition(needed)
+    return enough <= least and _covers(forbidden, wanted)
+
+
+def _repetition(node: Condition) -> tuple[Condition, int]:
+    """What is repeated, and how often at least."""
+    return (node.condition, node.least) if isinstance(node, Times) else (node, 1)
+
+
 def _covers(wide: Condition, narrow: Condition) -> bool:
     """Whether a leaf accepts, under the same key, everything that another does."""
     one, other = _pick(wide), _pick(narrow)
@@ -287,4 +312,6 @@ def _resolves(reference: Reference, parts: list[Pick]) -> bool:
 
 
 def _is_decided_at_once(way: Condition) -> bool:
+    if isinstance(way, Times):
+        return way.least == 1
     return isinstance(way, Leaf | Pick | Changed) or (isinstance(way, Aggregate) and way.hold_ms is None)
