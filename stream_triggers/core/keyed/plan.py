@@ -5,7 +5,8 @@ Rules:
    filter, a template or a function does: that becomes a refusal, and everything else goes on.
 2. ``key`` is "" in a trigger without keys. Runs have a key only where the trigger has one.
 3. A fact of another version counts for the leaves that this version has too, by their ids; one without such a leaf is
-   refused as ``leaf_gone``. So is what was kept for a leaf that is gone, when the state is first looked at.
+   refused as ``leaf_gone``. So is what was kept for a leaf that is gone, when the state is first looked at. What nodes
+   are around a leaf does not matter to that; but what is kept of a message is what the version before needed of it.
 """
 
 from __future__ import annotations

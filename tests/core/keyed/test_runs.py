@@ -310,6 +310,69 @@ def test_a_new_version_can_forget():
     assert told(new) == ("", "leaf_gone:a0")
 
 
+REPEATED = "when: {sequence: [{times: %s, of: {event: a}}, {event: b}], within: 10s}"
+ONE_AND_OTHER = "{all: [{event: a, as: x, select: each}, {event: b, as: y, select: each}], within: 10s%s}"
+CARRIED_OVER = {
+    "fewer repetitions": (REPEATED % "3", REPEATED % "2", "a0+a1+b5", ""),
+    "more repetitions": (REPEATED % "2", REPEATED % "3", "a0+a1+a4+b5", ""),
+    "as many as there are": (REPEATED % "3", REPEATED % "[1, 9]", "a0+a1+a4+b5", ""),
+    "a step that was not repeated": ("when: {sequence: [{event: a}, {event: b}]}", REPEATED % "2", "a0+a1+b5", ""),
+    "a step that is not repeated any more": (
+        REPEATED % "3",
+        "when: {sequence: [{event: a}, {event: b}]}",
+        "a0+b5",
+        "superseded:a1 superseded:a4",
+    ),
+    "the same event as two steps": (
+        "when: {sequence: [{event: a}, {event: a}, {event: b}]}",
+        REPEATED % "2",
+        "a0+a1+b5",
+        "superseded:a4",
+    ),
+    "a count": ("when: {count: {event: a}, at_least: 5}", REPEATED % "2", "a0+a1+b5", "superseded:a4"),
+    "a strict sequence": (REPEATED % "3", (REPEATED % "[1, 2]").replace("10s", "10s, strict: true"), "a1+a4+b5", ""),
+    "what is in an all": ("when: {all: [{times: 9, of: {event: a}}, {event: b}]}", REPEATED % "3", "a0+a1+a4+b5", ""),
+    "a comparison": (
+        "when: " + ONE_AND_OTHER % "" + "\nargs: {x: '${x.id}'}",
+        "when: " + ONE_AND_OTHER % ", where: [{left: '${x.id}', eq: a1}]",
+        "a1+b5",
+        "",
+    ),
+    "a comparison with what the version before did not need": (
+        "when: " + ONE_AND_OTHER % "",
+        "when: " + ONE_AND_OTHER % ", where: [{left: '${x.id}', eq: a1}]",
+        "",
+        "filter_failed:a0 filter_failed:a1",
+    ),
+    "what is forgotten": (REPEATED % "3", REPEATED % "2" + "\nstate: reset", "", "leaf_gone:a0 leaf_gone:a1"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "runs", "refusals"), CARRIED_OVER.values(), ids=CARRIED_OVER.keys())
+def test_row_h3_what_is_kept_for_a_leaf_goes_over_to_other_nodes_around_it(before, after, runs, refusals):
+    old, new = Machine(before), Machine(after)
+    old.send("a", 0)
+    old.send("a", 1)
+    new.states, new.at = dict(old.states), old.at
+    new.send("a", 4)
+    new.send("b", 5)
+    assert [ids.replace(" ", "+") for _, ids in new.ran] == runs.split()
+    assert set(refusals.split()) <= set(told(new).refusals.split())
+
+
+def test_row_h3_a_changed_calendar_is_another_schedule_which_begins_anew():
+    old, new = (
+        Machine("when: {cron: '* * * * *', exclude: [sun]}"),
+        Machine("when: {cron: '* * * * *', exclude: [sat]}"),
+    )
+    old.tick(40)
+    new.states, new.clocks = dict(old.states), Clocks(START_MS + 170_000, START_MS + 170_000)
+    new._take("", new.plan.on_time(new.state(), "", new.clocks))
+    assert new.ran == []
+    new.tick(220)
+    assert told(new).runs == "220:2023-11-14T22:17:00Z"
+
+
 def test_a_fact_of_a_leaf_that_is_gone_is_a_decision():
     old, new = plan_of(AND), plan_of("when: {all: [{event: c}, {event: d}], within: 10s}")
     (fact,) = old.routing.facts(Event("a", "a1", START_MS, None, {}), [old.places[0].id], Position("e", 0, 1)).facts
