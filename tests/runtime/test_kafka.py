@@ -41,6 +41,18 @@ class TestKafkaLog(LogSuite):
     """The suite over this implementation."""
 
 
+# Fetching
+
+LARGE = b"x" * 900_000
+"""More than a fetch asks for of a partition, and less than a topic takes by itself."""
+
+
+def test_records_larger_than_a_fetch_are_read(bundle: KafkaBundle) -> None:
+    topic = bundle.topic(1)
+    bundle.write(topic, values_of(b"a", LARGE, LARGE, b"b"))
+    assert bundle.read(TopicPartition(topic, 0)) == [b"a", LARGE, LARGE, b"b"]
+
+
 # Members
 
 
