@@ -146,8 +146,8 @@ TABLE: tuple[Setting, ...] = (
         "fetch.message.max.bytes",
         "262144",
         _READING,
-        "a fetch of compressed small messages unpacks to many times its size, of each partition: the default, four times"
-        " as much, takes 300 MB for a backlog and is no faster; a larger record is fetched all the same",
+        "small compressed messages unpack to many times what was fetched, of each partition: the default, four times as"
+        " much, takes 300 MB for a backlog and is no faster; a larger record is fetched all the same",
         fixed=False,
         aliases=("max.partition.fetch.bytes",),
     ),
