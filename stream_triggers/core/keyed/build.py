@@ -42,7 +42,7 @@ from stream_triggers.core.condition import (
     nodes,
 )
 from stream_triggers.core.filter import parse_path
-from stream_triggers.core.keyed.clause import Clause
+from stream_triggers.core.keyed.clause import Clause, compared_by
 from stream_triggers.core.keyed.places import Place
 from stream_triggers.core.keyed.search import AllSearch, AnySearch, AtInstant, AtLeastSearch, LeafSearch, Search, Veto
 from stream_triggers.core.keyed.steps import AfterSearch, CountSearch, SequenceSearch, StrictSearch, Stride, TimesSearch
@@ -244,14 +244,14 @@ class Builder:
         negative = [(where, each) for where, each in listed if isinstance(each, Not)]
         is_guarded = inner.is_guarded or bool(negative) or schedule is not None
         clauses = self._clauses(node.where, path)
-        compared = frozenset[str]().union(*(clause.leaves for clause in clauses))
+        compared = compared_by(clauses)
         group = replace(inner, select=select, only=True, is_guarded=is_guarded, compared=compared)
         searches = [self._build(each, where, group) for where, each in listed if not isinstance(each, _APART)]
         vetoes = tuple([self._veto(each, where, inner, node.within_ms) for where, each in negative])
         found = tuple([search for search in searches if search is not None])
         leaves, reused = self._leaves_of([each for each in listed if not isinstance(each[1], Not)], around)
         search = AllSearch(found, leaves, reused, within_ms=node.within_ms, grace_ms=self.grace_ms)
-        search.clauses = clauses
+        search.clauses, search.compared = clauses, compared
         search.needed = frozenset([each.leaf for each in found if isinstance(each, LeafSearch)])
         if schedule is None:
             search.vetoes = vetoes

@@ -54,6 +54,11 @@ class Clause:
         return _compare(self._operator, self._left(who, "", ""), self._right(who, "", ""), self._path)
 
 
+def compared_by(clauses: Sequence[Clause]) -> frozenset[str]:
+    """The leaves that comparisons name."""
+    return frozenset[str]().union(*(clause.leaves for clause in clauses))
+
+
 def _compare(word: str, left: JsonValue, right: JsonValue, path: str) -> bool:
     if word in ("eq", "ne"):
         return json_equal(left, right) is (word == "eq")

@@ -311,7 +311,7 @@ class Step:
             left = [leaf for leaf in occurrence.leaves if terms[leaf].is_veto]
             left += [leaf for leaf in chosen if terms[leaf].is_kept_for_more]
             self.kept.forget(occurrence, tuple(left), USED)
-        for leaf, occurrence in found.chosen:
+        for leaf, occurrence in found.chosen if self.plan.has_first_to_fit else ():
             if leaf in terms and terms[leaf].is_first_to_fit:
                 for gone in self.kept.pass_later(leaf, occurrence):
                     self.refuse("superseded", "another one took its place", gone)

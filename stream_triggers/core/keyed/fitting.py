@@ -36,6 +36,8 @@ class Fitting:
     pool: Pool
     members: tuple[Search, ...]
     clauses: tuple[Clause, ...]
+    compared: frozenset[str]
+    """The leaves that they name."""
     high_ms: int
     is_ordered: bool = False
     """Whether each member lies after the one before it."""
@@ -57,7 +59,8 @@ class Fitting:
         member = self.members[len(parts)]
         is_last = len(parts) == len(self.members) - 1
         is_new_needed = is_last and self.stale is not None and not any(part.is_fresh for part in parts)
-        for part in fitting(self.pool, member, self.clauses, parts, low, self.high_ms, is_new_needed=is_new_needed):
+        fit = fitting(self.pool, member, self.clauses, self.compared, parts, low, self.high_ms, is_new_needed)
+        for part in fit:
             if self.is_ordered and part.last[0] > self.high_ms:
                 continue
             yield from self._choices([*parts, part], part.last if self.is_ordered else low)
@@ -69,15 +72,14 @@ def fitting(
     pool: Pool,
     member: Search,
     clauses: tuple[Clause, ...],
+    compared: frozenset[str],
     parts: list[Found],
     low: Moment,
     high_ms: int,
-    *,
     is_new_needed: bool = False,
 ) -> Iterator[Found]:
     """The candidates of a member for which every comparison is true that can be judged with it; not after a strike."""
     before_it = [chosen for part in parts for chosen in part.chosen]
-    compared = frozenset[str]().union(*(clause.leaves for clause in clauses))
     for candidate in member.candidates(pool, low, high_ms, compared):
         if is_new_needed and not candidate.is_fresh:
             continue

@@ -137,6 +137,7 @@ class KeyedPlan:
         self.paths = {place.id: place.path for place in self.places}
         self.paths.update({term.id: term.path for term in builder.terms.values()})
         self.lines = _lines(builder.terms)
+        self.has_first_to_fit = any(term.is_first_to_fit for term in builder.terms.values())
 
     def _invocation_ids(self, match: Match) -> tuple[str, ...]:
         try:

@@ -218,6 +218,7 @@ class AllSearch(Group):
 
     vetoes: tuple[Veto, ...] = ()
     clauses: tuple[Clause, ...] = ()
+    compared: frozenset[str] = frozenset()
     needed: frozenset[str] = frozenset()
     """The leaves among the members, without which there is nothing to look for."""
 
@@ -226,7 +227,7 @@ class AllSearch(Group):
 
     def gather(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         if self.clauses:
-            fit = Fitting(pool, self.members, self.clauses, high_ms).first([], low)
+            fit = Fitting(pool, self.members, self.clauses, self.compared, high_ms).first([], low)
             found = None if fit is None else self.hold(pool, fit)
             if found is None or not found.is_fresh:
                 give_up(pool, self.leaves)

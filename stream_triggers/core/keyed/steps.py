@@ -25,7 +25,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from stream_triggers.core.filter import MISSING, Path, get_path
-from stream_triggers.core.keyed.clause import Clause
+from stream_triggers.core.keyed.clause import Clause, compared_by
 from stream_triggers.core.keyed.fitting import Fitting, fitting, give_up
 from stream_triggers.core.keyed.pool import ALWAYS, Chosen, Found, Pool, found_one, joined, value_key
 from stream_triggers.core.keyed.search import LeafSearch, Search, Single, Veto, struck_of
@@ -50,6 +50,7 @@ class SequenceSearch(Single):
         self.leaves = leaves
         self.within_ms = within_ms
         self.clauses = clauses
+        self.compared = compared_by(clauses)
 
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         position = low
@@ -71,7 +72,7 @@ class SequenceSearch(Single):
         """As many steps as can be taken from ``start``; with comparisons either all of them or no more."""
         parts = [start]
         if self.clauses:
-            fit = Fitting(pool, self.steps, self.clauses, end_ms, is_ordered=True)
+            fit = Fitting(pool, self.steps, self.clauses, self.compared, end_ms, is_ordered=True)
             return fit.first(parts, start.last) or parts
         for index in range(1, len(self.steps)):
             part = self.steps[index].find(pool, parts[-1].last, end_ms)
@@ -82,7 +83,7 @@ class SequenceSearch(Single):
 
     def _start(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
         if self.clauses:
-            return next(fitting(pool, self.steps[0], self.clauses, [], low, high_ms), None)
+            return next(fitting(pool, self.steps[0], self.clauses, self.compared, [], low, high_ms), None)
         return self.steps[0].find(pool, low, high_ms)
 
     def _tighten(self, pool: Pool, parts: list[Found], low: Moment) -> None:
@@ -126,6 +127,7 @@ class StrictSearch(Single):
         self.steps = steps
         self.within_ms = within_ms
         self.clauses = clauses
+        self.compared = compared_by(clauses)
         self.leaves = tuple(dict.fromkeys(leaf for step in steps for leaf in step.leaves))
 
     def find(self, pool: Pool, low: Moment, high_ms: int) -> Found | None:
@@ -167,7 +169,7 @@ class StrictSearch(Single):
         ((leaf, occurrence),) = run
         only = LeafSearch(leaf, leaf, "first", is_reused=False)
         low = (occurrence.time_ms, occurrence.at - 1)
-        part = next(fitting(pool, only, self.clauses, parts, low, occurrence.time_ms), None)
+        part = next(fitting(pool, only, self.clauses, self.compared, parts, low, occurrence.time_ms), None)
         return part is not None and part.chosen[0][1] is occurrence
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
