@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, TextIO, TypeAlias
 
 from stream_triggers.core.invocation import Reason
 
-Stage: TypeAlias = Literal["decode", "filter", "arguments", "task"]
+Stage: TypeAlias = Literal["decode", "filter", "arguments", "step", "task"]
 """Where a message failed that went to the dead letters."""
 
 LogEvent: TypeAlias = Literal[
@@ -85,7 +85,7 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
         "evaluation failed",
         "warning",
         "trigger, stage, topic, partition, offset, error",
-        "Dead-lettered for one trigger: its filter or template failed.",
+        "Dead-lettered for one trigger: its filter, its template or its step failed.",
     ),
     LogEventRow("transaction aborted", "info", "error", "Nothing of it counts; its input is read again."),
     LogEventRow("transaction unsettled", "info", "error", "The outcome is unknown and is read back from Kafka."),

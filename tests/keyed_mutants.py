@@ -12,7 +12,7 @@ from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import Clocks
 from stream_triggers.core.record import Fact
 from stream_triggers.runtime.claims import Claims
-from stream_triggers.runtime.keyed import facts, state_log
+from stream_triggers.runtime.keyed import evaluate_stage, facts, state_log
 from stream_triggers.runtime.keyed.active import Active
 from stream_triggers.runtime.keyed.facts import Defined, FactWriter
 from stream_triggers.runtime.keyed.progress import ProgressTable, Routing
@@ -184,4 +184,10 @@ def what_is_held_takes_no_claim() -> Iterator[None]:
 @mutant(0, simulation_finds=True)
 def timers_of_the_open_transaction_are_not_looked_at() -> Iterator[None]:
     with replaced(Timers, "add", lambda timers, key, wake: None):
+        yield
+
+
+@mutant(0, simulation_finds=True)
+def what_fails_in_the_keyed_stage_is_no_dead_letter() -> Iterator[None]:
+    with replaced(evaluate_stage, "FAILED", {}):
         yield

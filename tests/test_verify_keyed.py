@@ -443,3 +443,17 @@ def test_a_decision_of_the_keyed_stage_about_a_paused_trigger_is_none_too_many()
     worker.close()
     assert [each.reason for each in bundle.decisions()] == ["arguments_failed"]
     assert judge(bundle).findings == []
+
+
+def test_a_dead_letter_of_the_keyed_stage_that_is_missing_is_found() -> None:
+    bundle = EngineBundle()
+    failing = {**SHIP, "args": {"order": "${event.payload.nothing}"}, "cooldown": {"for": "1m"}}
+    bundle.define(failing)
+    worker = bundle.ready()
+    bundle.send(event("paid", "o1"))
+    work(bundle, 1000, worker)
+    worker.close()
+    assert judge(bundle).findings == []
+    [letter] = bundle.cluster.records("dead-letters")
+    letter._fate = Fate("aborted")
+    assert faults(judge(bundle)) == ["unreported ship"]

@@ -42,6 +42,7 @@ Reason: TypeAlias = Literal[
     "duplicate",
     "filter_failed",
     "arguments_failed",
+    "step_failed",
     "definitions_changed",
     "no_key",
     "trigger_deleted",
@@ -62,6 +63,8 @@ Reason: TypeAlias = Literal[
 there was no such trigger any more when the keyed stage came to the match, or the worker there cannot run it.
 ``definitions_changed`` instead notes that from this position on the definitions before the offset in ``detail`` are in
 force.
+
+``step_failed``: what a key remembers of the trigger cannot be read, or its step over it failed.
 
 Of what the keyed stage keeps: ``late`` came after its window, ``partial_expired`` waited in vain for the rest, another
 took the place of what is ``superseded``, ``vetoed`` says that something happened that should not have, ``reset`` that

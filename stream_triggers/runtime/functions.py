@@ -10,8 +10,10 @@ failure of that module and not the end of the program that needs it; but for ``K
 from __future__ import annotations
 
 import importlib
+import signal
 import traceback
 from collections.abc import Callable, Iterable
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -43,13 +45,28 @@ class AllowedFunctions:
         except Misconfigured as error:
             raise Misconfigured(f"function {name} cannot be loaded: {error.message}", hint=error.hint) from error
         except BaseException as error:
-            problem = str(error) if isinstance(error, AttributeError) else _text(error)
+            problem = str(error) if isinstance(error, AttributeError) else raised_text(error)
             raise Misconfigured(
                 f"function {name} cannot be loaded: {problem}", hint="check PYTHONPATH and the name"
             ) from error
         if not callable(found):
             raise Misconfigured(f"{name} is not a function", hint="name a function of the module: module:function")
-        return found  # type: ignore[no-any-return]
+        return _called(found)
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, whose ``KeyboardInterrupt`` is its failure where it cannot be a Ctrl-C: a worker handles that."""
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except KeyboardInterrupt as error:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise
+            raise RuntimeError("KeyboardInterrupt") from error
+
+    return call
 
 
 def imported(name: str) -> ModuleType:
@@ -64,12 +81,12 @@ def imported(name: str) -> ModuleType:
             hint = "start in the folder it is in, or install it, or name the folder in PYTHONPATH"
             raise Misconfigured(f"there is no module {missing!r}", hint=hint) from error
         raise Misconfigured(
-            f"module {name} cannot be imported: {_text(error)}{_place(error)}",
+            f"module {name} cannot be imported: {raised_text(error)}{_place(error)}",
             hint=f"see that `python -c 'import {name}'` works",
         ) from error
 
 
-def _text(error: BaseException) -> str:
+def raised_text(error: BaseException) -> str:
     """The last line that a traceback of ``error`` has; made by the interpreter, as an exception's own text may fail."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error}"  # with its place; the interpreter puts it into other lines

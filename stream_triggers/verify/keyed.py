@@ -14,8 +14,8 @@ Rules:
 2. Only a partition that is there from its first record on can be evaluated. Where any is not, or only a range of time
    is asked for, the invocations of keyed triggers are counted as ``unjudged`` and ``unevaluated``. All that is known of
    them then is that none may be there once more within the claim retention.
-3. Invocations and run records must be there exactly as often as they are made, decisions at least as often: routers
-   write decisions about keyed triggers, too.
+3. Invocations and run records must be there exactly as often as they are made, decisions and dead letters at least as
+   often: routers write decisions about keyed triggers, too.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Position
+from stream_triggers.core.record import DeadLetter
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed.compiler import compiler
 from stream_triggers.runtime.keyed.plans import Plan
@@ -53,16 +54,26 @@ DIGEST_BYTES = 16
 _KEY = Struct(f">{RUN_ID_BYTES}sB{DIGEST_BYTES}sBQ")
 _FOUND = Struct(">IQQ")
 
-Kind: TypeAlias = Literal[0, 1, 2]
+Made: TypeAlias = Invocation | TriggerRun | Decision | DeadLetter
+"""What the keyed stage makes."""
+
+Kind: TypeAlias = Literal[0, 1, 2, 3]
 INVOCATION: Kind = 0
 RUN: Kind = 1
 DECISION: Kind = 2
+LETTER: Kind = 3
+REPORTS = (DECISION, LETTER)
 
 DUE, ALLOWED, FOUND = 0, 1, 2
 """The sides: it must be there, it may be there, it is there."""
 
-_LOST: dict[Kind, Fault] = {INVOCATION: "lost", RUN: "unrecorded", DECISION: "unreported"}
-_NAMES: dict[Kind, str] = {INVOCATION: "an invocation", RUN: "a run record", DECISION: "a decision"}
+_LOST: dict[Kind, Fault] = {INVOCATION: "lost", RUN: "unrecorded", DECISION: "unreported", LETTER: "unreported"}
+_NAMES: dict[Kind, str] = {
+    INVOCATION: "an invocation",
+    RUN: "a run record",
+    DECISION: "a decision",
+    LETTER: "a dead letter",
+}
 
 
 class _Row(NamedTuple):
@@ -112,7 +123,7 @@ class Keyed:
         """Note which versions are keyed, when the definitions have been read."""
         self._versions.update(self._history.keyed_versions)
 
-    def take(self, value: Invocation | TriggerRun | Decision, record: Record) -> None:
+    def take(self, value: Made, record: Record) -> None:
         """A record of a keyed trigger in one of the output topics."""
         place = record.partition(), record.offset()
         self._put(value, record.value() or b"", FOUND, place, max(0, record.timestamp()[1]))
@@ -166,26 +177,31 @@ class Keyed:
         return plan
 
     def _expect(self, outputs: Outputs) -> None:
-        for made in (*outputs.invocations, *outputs.runs):
+        for made in (*outputs.invocations, *outputs.runs, *outputs.dead_letters):
             value = made["value"] or b""
-            record = decode(value, (Invocation, TriggerRun, Decision))
-            assert isinstance(record, Invocation | TriggerRun | Decision), "nothing else is made"
+            record = decode(value, (Invocation, TriggerRun, Decision, DeadLetter))
+            assert isinstance(record, Invocation | TriggerRun | Decision | DeadLetter), "nothing else is made"
             self._put(record, value, self._side)
 
     def _put(
         self,
-        value: Invocation | TriggerRun | Decision,
+        value: Made,
         data: bytes,
         side: int,
         place: tuple[int, int] = (0, 0),
         time_ms: int = 0,
     ) -> None:
         digest = blake2b(data, digest_size=DIGEST_BYTES).digest()
-        kind = INVOCATION if isinstance(value, Invocation) else RUN if isinstance(value, TriggerRun) else DECISION
-        run = digest if isinstance(value, Decision) else run_key(value.run_id)[0]
+        kind, run, version = LETTER, digest, ""
+        match value:
+            case Invocation() | TriggerRun():
+                kind = INVOCATION if isinstance(value, Invocation) else RUN
+                run, version = run_key(value.run_id)[0], value.trigger_version
+            case Decision():
+                kind, version = DECISION, value.trigger_version or ""
         self._count += 1
         key = _KEY.pack(run, kind, digest, side, self._count)
-        name = f"{value.trigger_id or ''}\0{value.trigger_version or ''}".encode()
+        name = f"{value.trigger_id or ''}\0{version}".encode()
         self._held.append((KEYED, key, _FOUND.pack(*place, time_ms) + name))
         if len(self._held) >= ROWS_MAX:
             self._flush()
@@ -202,7 +218,7 @@ class Keyed:
             *place, time_ms = _FOUND.unpack_from(value)
             row = _Row(run, kind, digest, side, trigger_id, version, (place[0], place[1]), time_ms)
             # A decision that a version cannot be used names one that has never been compiled.
-            if side != FOUND or kind == DECISION or (trigger_id, version) in self._versions:
+            if side != FOUND or kind in REPORTS or (trigger_id, version) in self._versions:
                 yield row
 
     def _judge(self, run: bytes, kind: Kind, rows: Iterator[_Row]) -> None:
@@ -214,7 +230,7 @@ class Keyed:
             first.setdefault(row.side, row)
         due, allowed, found = sides
         missing, extra = (due - found).total(), (found - due - allowed).total()
-        if kind == DECISION:
+        if kind in REPORTS:
             extra = 0
         wrong = min(missing, extra)
         if self._is_both(next(iter(first.values()))):
@@ -238,6 +254,6 @@ class Keyed:
         topic = self._topics.invocations if kind == INVOCATION else self._topics.trigger_runs
         found = None if row is None else Position(topic, *row.place)
         trigger_id = next(iter(first.values())).trigger_id
-        run_id = "" if kind == DECISION else run.hex()
+        run_id = "" if kind in REPORTS else run.hex()
         self._report.add(Finding(fault, run_id, trigger_id, None, found, f"{_NAMES[kind]} {detail}"))
         self._report.add_unnamed(fault, count - 1)

@@ -107,7 +107,12 @@ class Outputs:
         """Records of ``dead-letters``."""
         for record in records:
             letter = self._read(record, (DeadLetter,))
-            if letter is None or letter.trigger_id in self._history.keyed or letter.topic == self._facts_topic:
+            if letter is None:
+                continue
+            if letter.topic == self._facts_topic:
+                self._keyed.take(letter, record)
+                continue
+            if letter.trigger_id in self._history.keyed:
                 continue
             place = self._place(letter)
             if place is None:

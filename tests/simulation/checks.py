@@ -193,7 +193,7 @@ class Checks:
         _same(
             "dead letters",
             letters,
-            Counter(one for part in expected.values() for one in part.letters),
+            Counter(one for part in each for one in part.letters),
             lambda letter: letter,
         )
 

@@ -120,6 +120,14 @@ _KEYED: Sequence[Mapping[str, Any]] = (
         "cooldown": {"for": "2s"},
     },
     {
+        "id": "p-coupon",
+        "task": "orders.coupon",
+        "key": "${event.payload.order}",
+        "when": {"event": "paid"},
+        "args": {"coupon": "${event.payload.coupon}"},
+        "rate_limit": {"max": 9, "per": "1s"},
+    },
+    {
         "id": "m-one",
         "task": "orders.ship",
         "key": "${event.payload.order}",

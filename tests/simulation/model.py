@@ -19,9 +19,13 @@ from stream_triggers.core.trigger import parse_trigger
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.memory_log import Entry
 from tests.simulation.material import FUNCTIONS, MESSAGE_BYTES_MAX
+from tests.simulation.oracle import Letter
 
 TIMERS_PER_TICK, SWEPT_PER_TICK = 3, 2
 """So few that what is due, and what is to be swept, is not all looked at for one tick."""
+
+
+STAGES = {"filter_failed": "filter", "arguments_failed": "arguments"}
 
 
 @dataclass(slots=True)
@@ -49,6 +53,9 @@ class Model:
     invocations: list[Invocation] = field(default_factory=list)
     runs: list[TriggerRun] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    fact: Entry | None = None
+    """The one that is judged, unless it is a dead letter already."""
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Judge committed records, one after the other."""
@@ -56,7 +63,9 @@ class Model:
             match decode(entry.value(), (Fact, Tick, Activation)):
                 case Fact() as fact:
                     self._advance(entry.timestamp()[1], 0)
+                    self.fact = entry
                     self._take_fact(fact, entry)
+                    self.fact = None
                 case Tick(wall_ms, watermark_ms):
                     self._advance(wall_ms, watermark_ms)
                     for trigger_id, key in self._due():
@@ -194,3 +203,7 @@ class Model:
         self.decisions.append(
             Decision(refusal.reason, *place, trigger_id, version, refusal.detail, run_id, kind, message_id)
         )
+        if refusal.reason in STAGES and self.fact is not None:
+            fact, self.fact = self.fact, None
+            where = (fact.topic(), fact.partition(), fact.offset())
+            self.letters.append(Letter(*where, fact.key(), fact.value(), STAGES[refusal.reason], trigger_id))

@@ -8,7 +8,9 @@ Rules:
 1. What comes out, and what is remembered, is a function of the records of the partition in their order and of nothing
    else: no clock, no configuration, no other topic. ``replay`` makes the same of them again.
 2. Every fact ends in a state, a run, or a decision, but for news of a run that nothing waits for. A record that is no
-   fact, activation or tick is a dead letter.
+   fact, activation or tick is a dead letter. So is a fact on which a function, a template or the whole step of its
+   trigger fails, beside the decision that says so: what is remembered stays as it was, and the others go on. A state
+   that cannot be read is dropped in the same way.
 3. At most ``TIMERS_PER_TICK`` states are looked at for one tick, in the order (instant, state key); what is left is due
    at the next tick, which the owner of the partition writes as soon as it has read this one.
 4. The wall clock of a fact is the time of its record. Clocks never go back, whatever is written.
@@ -18,18 +20,19 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
 
 from stream_triggers.core.invocation import Decision, Reason
-from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Firing, Outcome, Refusal, encode_state
+from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Firing, KeyState, Outcome, Refusal, encode_state
 from stream_triggers.core.message import TEXT_BYTES_MAX, Participant
 from stream_triggers.core.record import Activation, Fact, Tick
-from stream_triggers.errors import EvaluationFailed, InvalidMessage
+from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.dead_letters import dead_letter
+from stream_triggers.runtime.functions import raised_text
 from stream_triggers.runtime.keyed.active import NOTHING, Active, Compile
 from stream_triggers.runtime.keyed.facts import home_of, state_key
 from stream_triggers.runtime.keyed.firing import write_firing
@@ -38,7 +41,7 @@ from stream_triggers.runtime.keyed.states import NEVER, FactsPartition, Kept, St
 from stream_triggers.runtime.log import Record
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
-from stream_triggers.telemetry import Counters
+from stream_triggers.telemetry import Counters, Stage
 
 TIMERS_PER_TICK = 1000
 """States looked at for one tick: some ten milliseconds of work."""
@@ -56,6 +59,9 @@ RUN_BYTES_MAX = MESSAGE_BYTES_MAX - TEXT_BYTES_MAX - 1024
 """Largest invocation, and largest run record: what a topic takes, less the key and what Kafka adds."""
 
 NUL = b"\0"
+
+FAILED: Mapping[Reason, Stage] = {"filter_failed": "filter", "arguments_failed": "arguments", "step_failed": "step"}
+"""Decisions with which the fact that led to them goes to the dead letters, and the stage that these name."""
 
 TICK_STATE_BYTES = 200
 """What a state may grow by when the clocks move, about; a fact adds what its record has."""
@@ -102,9 +108,9 @@ class EvaluateStage:
         """Add to the counters."""
         self._counters.decisions[reason] += 1
 
-    def count_letter(self) -> None:
+    def count_letter(self, stage: Stage) -> None:
         """Add to the counters."""
-        self._counters.dead_letters["decode"] += 1
+        self._counters.dead_letters[stage] += 1
 
 
 class _Batch:
@@ -115,6 +121,7 @@ class _Batch:
         self._partition = partition
         self._outputs = outputs
         self._runs_partition = stage.runs_partition(partition.number)
+        self._fact: Record | None = None  # that is being taken, and is no dead letter
 
     def process(self, records: list[Record]) -> None:
         """In their order; states of all facts are fetched at once."""
@@ -124,7 +131,9 @@ class _Batch:
         self._stage.count(len(facts))
         for record, value in zip(records, values, strict=True):
             if value.__class__ is Fact:
+                self._fact = record
                 self._take_fact(value, record)
+                self._fact = None
             elif value.__class__ is Tick:
                 self._take_tick(value, record)
             elif value.__class__ is Activation:
@@ -134,7 +143,7 @@ class _Batch:
         try:
             return decode(record.value(), (Fact, Tick, Activation))  # type: ignore[return-value]
         except InvalidMessage as error:
-            self._dead_letter(record, error.message)
+            self._dead_letter(record, "decode", error.message)
             return None
 
     def _take_fact(self, fact: Fact, record: Record) -> None:
@@ -148,12 +157,13 @@ class _Batch:
             return
         before = partition.get(key)
         state = before.state if before.at >= active.void_before else None
-        try:
-            outcome = plan.on_fact(state, fact.key, fact, at, clocks, active.pause)
-        except EvaluationFailed as error:
-            self._refuse(Refusal("arguments_failed", error.message, (fact.participant,)), active, record)
-            return
-        self._take(outcome, plan, active, key, before, record, len(record.value() or b""))
+        refusal, outcome = _stepped(
+            before, state, lambda: plan.on_fact(state, fact.key, fact, at, clocks, active.pause), (fact.participant,)
+        )
+        if refusal is not None:
+            self._refuse(refusal, active, record)
+        size = len(record.value() or b"")
+        self._take(outcome, plan, active, key, before, record, size, always=bool(before.problem))
 
     def _take_activation(self, activation: Activation, record: Record) -> None:
         partition, trigger_id = self._partition, activation.trigger_id
@@ -191,10 +201,11 @@ class _Batch:
         """Let the clocks have their effect on one state."""
         before = self._partition.get(key)
         state = before.state if before.at >= active.void_before else None
-        try:
-            outcome = plan.on_time(state, key.partition(NUL)[2].decode(), clocks, active.pause)
-        except EvaluationFailed as error:
-            outcome = Outcome(state, (), (Refusal("arguments_failed", error.message),))
+        name = key.partition(NUL)[2].decode()
+        refusal, outcome = _stepped(before, state, lambda: plan.on_time(state, name, clocks, active.pause))
+        if refusal is not None:
+            self._refuse(refusal, active, record)
+            outcome = outcome._replace(wake=NEVER)
         self._take(outcome, plan, active, key, before, record, TICK_STATE_BYTES, always=True)
 
     def _take(
@@ -279,10 +290,25 @@ class _Batch:
         )
         key = (decision.run_id or decision.id).encode()
         self._outputs.runs.append({"value": encode(decision), "key": key, "partition": self._runs_partition})
+        if self._fact is not None and refusal.reason in FAILED:
+            fact, self._fact = self._fact, None
+            self._dead_letter(fact, FAILED[refusal.reason], refusal.detail, active.trigger_id)
 
-    def _dead_letter(self, record: Record, error: str) -> None:
-        self._stage.count_letter()
-        self._outputs.dead_letters.append(dead_letter(record, "decode", error))
+    def _dead_letter(self, record: Record, stage: Stage, error: str, trigger_id: str | None = None) -> None:
+        self._stage.count_letter(stage)
+        self._outputs.dead_letters.append(dead_letter(record, stage, error, trigger_id))
+
+
+def _stepped(
+    before: Kept, state: KeyState | None, step: Callable[[], Outcome], about: tuple[Participant, ...] = ()
+) -> tuple[Refusal | None, Outcome]:
+    """What ``step`` makes of a state; or why it fails, and what is remembered then."""
+    if before.problem:
+        return Refusal("step_failed", f"{before.problem}; it is dropped", about), Outcome(None)
+    try:
+        return None, step()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the trouble of one trigger and key
+        return Refusal("step_failed", raised_text(error), about), Outcome(state, (), (), before.wake)
 
 
 def _partition(record: Record) -> int:

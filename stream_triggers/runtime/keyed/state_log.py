@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stream_triggers.core.keyed.state import Wake, decode_state, decode_wake
+from stream_triggers.core.keyed.state import Wake, decode_wake
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.keyed.active import decode_active
 from stream_triggers.runtime.keyed.states import (
     ACTIVE,
-    AT_BYTES,
     CLOCK,
     NEVER,
     OF_ACTIVE,
@@ -118,7 +117,7 @@ def _restore_states(store: Store, states: Mapping[tuple[int, bytes], Record], ch
 
 def _checked_wake(value: bytes, record: Record) -> Wake:
     try:
-        return decode_state(value[:-AT_BYTES])[1]
+        return decode_wake(value)
     except Corrupt as error:
         raise Corrupt(f"{_place(record)}: {error.message}", hint=error.hint) from error
 

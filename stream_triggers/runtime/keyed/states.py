@@ -24,7 +24,8 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from stream_triggers.core.keyed.state import Clocks, KeyState, Wake, decode_state, encode_state
+from stream_triggers.core.keyed.state import Clocks, KeyState, Wake, decode_state, decode_wake, encode_state
+from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.keyed.active import Active, decode_active
 from stream_triggers.runtime.keyed.facts import state_key
 from stream_triggers.runtime.keyed.timers import CLOCKS, TIMERS, Timers, timer_key
@@ -52,9 +53,12 @@ CLOCKS_UNKNOWN = Clocks(0, 0)
 
 
 class Kept:
-    """A state as it is known, or that there is none; ``stored`` says whether the store has one, woken when."""
+    """A state as it is known, or that there is none; ``stored`` says whether the store has one, woken when.
 
-    __slots__ = ("at", "bytes", "state", "stored", "stored_wake", "wake", "written")
+    ``problem`` says why there is none where there is one that cannot be read.
+    """
+
+    __slots__ = ("at", "bytes", "problem", "state", "stored", "stored_wake", "wake", "written")
 
     def __init__(
         self, state: KeyState | None, wake: Wake, at: int, bytes_: int, stored: bool, stored_wake: Wake
@@ -66,6 +70,7 @@ class Kept:
         self.stored = stored
         self.stored_wake = stored_wake
         self.written: bytes | None = None
+        self.problem = ""
 
 
 def prefix_of(partition: int) -> bytes:
@@ -309,8 +314,13 @@ def change_timers(changes: Changes, prefix: bytes, key: bytes, old: Wake, new: W
 def _kept(value: bytes | None) -> Kept:
     if value is None:
         return Kept(None, NEVER, -1, 0, False, NEVER)
-    state, wake = decode_state(value[:-AT_BYTES])
-    return Kept(state, wake, written_at(value), len(value), True, wake)
+    wake = decode_wake(value)  # what a newer release has written is none of ours to drop: it raises
+    kept = Kept(None, wake, written_at(value), len(value), True, wake)
+    try:
+        kept.state = decode_state(value[:-AT_BYTES])[0]
+    except Corrupt as error:
+        kept.problem = error.message
+    return kept
 
 
 def _memory_of(key: bytes, kept: Kept) -> int:

@@ -7,6 +7,7 @@ one of leaf ``b`` have come; an ``a`` that has waited for ``within`` on the wate
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -128,6 +129,26 @@ class Every:
         return Outcome(KeyState(self.version, memory={"next": next_ms}), (firing,), (), Wake(next_ms))
 
 
+class Raising(Pair):
+    """A pair that raises, at its facts or as time passes."""
+
+    def __init__(self, trigger: Trigger, version: str, form: dict[str, Any]) -> None:
+        super().__init__(trigger, version, form)
+        self._at, self._error = form["at"], form["error"]
+
+    def on_fact(
+        self, state: KeyState | None, key: str, fact: Fact, at: int, clocks: Clocks, pause: Pause | None
+    ) -> Outcome:
+        if self._at == "fact":
+            raise getattr(builtins, self._error)("out of order")
+        return super().on_fact(state, key, fact, at, clocks, pause)
+
+    def on_time(self, state: KeyState | None, key: str, clocks: Clocks, pause: Pause | None) -> Outcome:
+        if self._at == "time":
+            raise getattr(builtins, self._error)("out of order")
+        return super().on_time(state, key, clocks, pause)
+
+
 @lru_cache
 def compiled(trigger_id: str, form: bytes) -> Plan | None:
     """The plan of one of the forms above."""
@@ -137,6 +158,8 @@ def compiled(trigger_id: str, form: bytes) -> Plan | None:
     match fields["kind"]:
         case "pair":
             return Pair(trigger, version, fields)
+        case "raising":
+            return Raising(trigger, version, fields)
         case "every":
             return Every(trigger, version, fields)
     return None

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant
 from stream_triggers.core.record import DeadLetter
+from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed import evaluate_stage
 from stream_triggers.runtime.keyed.facts import home_of
 from stream_triggers.runtime.keyed.replay import replay
+from stream_triggers.runtime.keyed.states import AT_BYTES, STATES
 from stream_triggers.runtime.log import Outgoing
 from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.runtime.store import Changes
 from tests.runtime.keyed.material import (
     FACTS,
     PAIR,
@@ -28,6 +31,9 @@ from tests.runtime.keyed.material import (
     plain,
     tick,
 )
+
+HEADER_BYTES = 17
+"""Format and both timers of a written state."""
 
 
 def test_two_facts_of_a_key_fire_once() -> None:
@@ -266,3 +272,94 @@ def _joined(bench: Bench) -> Outputs:
         joined.runs += each.runs
         joined.dead_letters += each.dead_letters
     return joined
+
+
+# One trigger's trouble
+
+
+def letters(outputs: Outputs) -> list[str]:
+    found = [decode(each["value"], (DeadLetter,)) for each in outputs.dead_letters]
+    return [f"{each.stage} {each.trigger_id} {each.topic}@{each.offset}: {each.error}" for each in found]
+
+
+@pytest.mark.parametrize("error", ["ValueError", "AssertionError", "RecursionError", "MemoryError"])
+def test_a_step_that_fails_is_a_decision_and_a_dead_letter_and_the_others_go_on(error: str) -> None:
+    bench = Bench()
+    broken = form("raising", at="fact", error=error)
+    bench.process(active(broken, trigger_id="b"), active(trigger_id="t"))
+    facts = [fact(leaf, f"e-{leaf}", trigger_id=name) for leaf in "ab" for name in "bt"]
+    outputs = bench.process(*facts)
+    assert bench.fired() == ["both k: event/e-a event/e-b"]
+    assert bench.decided() == ["step_failed b e-a", "step_failed b e-b"]
+    assert letters(outputs) == [f"step b {FACTS}@{offset}: {error}: out of order" for offset in (2, 4)]
+    kept = decode(outputs.dead_letters[0]["value"], (DeadLetter,))
+    assert decode(kept.value) == facts[0]
+    assert bench.counters.dead_letters == {"step": 2}
+
+
+def test_what_is_remembered_stays_as_it_was_when_a_step_fails() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"))
+    bench.commit()
+    bench.process(active(form("raising", at="fact", error="ValueError"), offset=1), fact("b", "e2"))
+    bench.commit()
+    bench.process(active(form(within=999), offset=2), fact("b", "e3"))
+    assert bench.decided() == ["step_failed t e2"]
+    assert bench.fired() == ["both k: event/e1 event/e3"]
+
+
+def test_a_step_that_fails_as_time_passes_is_a_decision_once_and_the_others_are_looked_at() -> None:
+    bench = Bench()
+    bench.process(active(form("raising", at="time", error="ValueError"), trigger_id="b"), active(trigger_id="t"))
+    bench.process(fact("a", "e1", trigger_id="b"), fact("a", "e2", trigger_id="t"))
+    bench.commit()
+    outputs = bench.process(tick(watermark_ms=2000))
+    bench.commit()
+    bench.process(tick(watermark_ms=3000))
+    assert bench.fired() == ["alone k: event/e2"]
+    assert bench.decided() == ["step_failed b "]
+    assert outputs.dead_letters == []
+    assert contents(bench.store)["timers"] == {}
+
+
+def damage(bench: Bench, value: bytes) -> None:
+    """Put ``value`` in the place of what the one state's body is, header and position being right."""
+    [(key, stored)] = bench.store.scan(STATES, b"", b"\xff" * 8)
+    written = stored[:HEADER_BYTES] + value + stored[-AT_BYTES:]
+    bench.store.apply(Changes(puts=[(STATES, key, written)]))
+    bench.states.close(0)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x95\x01"], ids=["empty", "garbage", "short"])
+def test_a_state_that_cannot_be_read_is_dropped_with_a_decision_and_the_key_begins_anew(body: bytes) -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"))
+    bench.commit()
+    damage(bench, body)
+    outputs = bench.process(fact("b", "e2"), fact("a", "e3"), fact("a", "e4", key="other"), fact("b", "e5"))
+    bench.commit()
+    assert bench.decided() == ["step_failed t e2"]
+    assert [each[: each.index(": ") + 2] for each in letters(outputs)] == [f"step t {FACTS}@2: "]
+    assert bench.fired() == ["both k: event/e3 event/e5"]
+
+
+def test_a_state_that_cannot_be_read_when_it_is_due_is_dropped_with_a_decision() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"))
+    bench.commit()
+    damage(bench, b"")
+    bench.process(tick(watermark_ms=5000))
+    bench.commit()
+    assert bench.decided() == ["step_failed t "]
+    assert (contents(bench.store)["states"], contents(bench.store)["timers"]) == ({}, {})
+
+
+def test_a_state_of_a_newer_release_stops_the_partition() -> None:
+    bench = Bench()
+    bench.process(active(), fact("a", "e1"))
+    bench.commit()
+    [(key, stored)] = bench.store.scan(STATES, b"", b"\xff" * 8)
+    bench.store.apply(Changes(puts=[(STATES, key, b"\xff" + stored[1:])]))
+    bench.states.close(0)
+    with pytest.raises(Corrupt, match="format 255"):
+        bench.process(fact("b", "e2"))
