@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stream_triggers.core.flow.settings import HELD_MAX, CircuitBreaker, Rate
 from stream_triggers.core.keyed.gates.breaker import CircuitBreakerGate, Load
-from stream_triggers.core.keyed.gates.gate import OCCURRENCES_HELD_MAX, Queue, Waiting, merged
+from stream_triggers.core.keyed.gates.gate import OCCURRENCES_HELD_MAX, QUEUED_BYTES_MAX, Queue, Waiting, merged
 from stream_triggers.core.keyed.gates.limit import ROOTS_MAX, Roots
 from stream_triggers.core.keyed.gates.pause import PauseGate
 from stream_triggers.core.keyed.state import Match
 from stream_triggers.core.record import Pause
-from tests.core.keyed.gates_bundle import Player, a_match, chain_of, inputs, name_of
+from tests.core.keyed.gates_bundle import Player, a_match, chain_of, inputs, name_of, written
 
 RATE = {"rate_limit": {"max": 2, "per": "10ms"}}
 DEBOUNCE = {"debounce": {"wait": "5ms"}}
@@ -330,6 +331,31 @@ def test_a_pause_refuses_what_it_cannot_hold():
     assert [(name_of(refused.match), refused.reason) for refused in flowed.refused if refused.match] == [
         (f"m{HELD_MAX}", "queue_full")
     ]
+
+
+def large(name: str, order: int) -> Match:
+    """A match that takes a third of what a queue may have, and a little."""
+    [occurrence] = a_match(name, order=order).occurrences
+    return Match((replace(occurrence, document={"text": "x" * (QUEUED_BYTES_MAX // 3)}),), 0)
+
+
+@pytest.mark.parametrize(("fields", "pause"), [(DELAY, None), ({}, Pause("hold"))], ids=["delay", "pause"])
+def test_a_queue_is_bounded_by_its_bytes_and_takes_more_when_some_are_gone(fields: dict[str, Any], pause: Pause | None):
+    chain, matches = chain_of(fields), [large(name, order) for order, name in enumerate("abcde")]
+    flowed = chain.on_matches({}, matches[:3], 0, pause)
+    assert [(name_of(each.match), each.reason) for each in flowed.refused if each.match] == [("c", "queue_full")]
+    over = Pause("hold", 100) if pause else None
+    flowed = chain.on_matches(written(flowed.memories), matches[3:4], 100, over)
+    assert [name_of(match) for match in flowed.released][:2] == ["a", "b"]
+    flowed = chain.on_matches(written(flowed.memories), matches[4:], 101, pause)
+    assert flowed.refused == ()
+
+
+def test_one_match_that_is_larger_than_a_queue_is_held_by_itself():
+    [occurrence] = a_match("a").occurrences
+    huge = Match((replace(occurrence, document={"text": "x" * QUEUED_BYTES_MAX}),), 0)
+    flowed = chain_of({}).on_matches({}, [huge, a_match("b", order=1)], 0, Pause("hold"))
+    assert [(name_of(each.match), each.reason) for each in flowed.refused if each.match] == [("b", "queue_full")]
 
 
 def wide(name: str, order: int) -> Match:

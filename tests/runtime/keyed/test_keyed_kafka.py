@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stream_triggers.client import Client
 from stream_triggers.config import Config
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Message
@@ -48,13 +49,13 @@ CLOCK = SystemClock()
 class Scene:
     """One application with keyed triggers, and workers under slots of it in this process."""
 
-    def __init__(self, config: Config, path: Path) -> None:
+    def __init__(self, config: Config, path: Path, triggers: Sequence[Mapping[str, Any]] = TRIGGERS) -> None:
         self.config = config
         self.topics = Topics.of(config)
         self.path = path
         self.observer = KafkaLog(KafkaSettings(config.bootstrap_servers, group=config.application))
         self.sender = KafkaSender(KafkaSettings(config.bootstrap_servers), lambda *_: "")
-        for source in TRIGGERS:
+        for source in triggers:
             trigger = parse_trigger(source)
             value = encode(Definition(trigger.id, version(trigger), canonical(trigger), CLOCK.now_ms()))
             self.sender.send(self.topics.trigger_definitions, [Outgoing(key=trigger.id.encode(), value=value)])
@@ -108,10 +109,7 @@ def test_what_is_recorded_is_replayed_byte_for_byte(kafka_config: Config, tmp_pa
     first = scene.worker("0")
     scene.send(event("paid", "o1"), event("paid", "o2"))
     scene.work(lambda: len(scene.read(scene.topics.trigger_facts)) >= 4, first)
-    first._transaction.give_up()  # it dies: nothing is committed any more, and nothing is said
-    first._member.close()
-    assert first._local is not None
-    first._local.close()
+    die(first)
     scene.send(event("packed", "o1"))
     workers = [scene.worker("0"), scene.worker("1")]
     scene.work(lambda: {"ship o1", "warn o2"} <= set(scene.fired()) and len(scene.fired()) > 4, *workers)
@@ -125,6 +123,14 @@ def test_what_is_recorded_is_replayed_byte_for_byte(kafka_config: Config, tmp_pa
     assert replayed(scene) == (sorted(scene.read(scene.topics.invocations)), sorted(decided(scene)))
     report = verify(scene.observer, kafka_config, AllowedFunctions())
     assert (report.findings, report.expected) == ([], len(fired))
+
+
+def die(worker: Worker) -> None:
+    """Nothing is committed any more, and nothing is said."""
+    worker._transaction.give_up()
+    worker._member.close()
+    assert worker._local is not None
+    worker._local.close()
 
 
 def decided(scene: Scene) -> list[bytes]:
@@ -146,3 +152,31 @@ def replayed(scene: Scene) -> tuple[list[bytes], list[bytes]]:
     made = list(replay(batches, compile_, partitions=len(facts), runs_partitions=runs))
     invocations = [each["value"] or b"" for outputs in made for each in outputs.invocations]
     return sorted(invocations), sorted(each["value"] or b"" for outputs in made for each in outputs.runs)
+
+
+def test_what_a_pause_holds_fires_once_after_workers_have_died_and_moved(kafka_config: Config, tmp_path: Path) -> None:
+    plain = {"id": "plain", "task": "ship", "when": {"event": "paid"}, "args": {"order": KEY}}
+    scene = Scene(kafka_config, tmp_path, triggers=())
+    with Client(kafka_config) as client:
+        client.apply([plain])
+        first = scene.worker("0")
+        scene.send(event("paid", "before"))
+        scene.work(lambda: len(scene.fired()) == 1, first)
+        client.pause_trigger("plain", why="moving")
+        orders = [f"o{number}" for number in range(8)]
+        scene.send(*[event("paid", order) for order in (*orders, *orders, "before")])
+        scene.work(lambda: len(scene.read(scene.topics.trigger_facts)) >= 9, first)
+        die(first)
+        second = scene.worker("1")
+        scene.work(lambda: second.counters.restores > 0, second)
+        assert len(scene.fired()) == 1
+        client.resume_trigger("plain")
+        scene.work(lambda: len(scene.fired()) >= 9, second)
+        scene.send(event("paid", "o1"), event("paid", "after"))
+        scene.work(lambda: len(scene.fired()) >= 10, second)
+        second.commit()
+        second.close()
+    invoked = [decode(value, (Invocation,)).arguments for value in scene.read(scene.topics.invocations)]
+    assert sorted(each["order"] for each in invoked) == sorted(["before", "after", *orders])
+    report = verify(scene.observer, kafka_config, AllowedFunctions())
+    assert (report.findings, report.invocations) == ([], 10)

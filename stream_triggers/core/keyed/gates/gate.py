@@ -11,7 +11,8 @@ Rules:
 6. Memory is valid under every setting of its gate: when a new version of a trigger changes a number, what is held is
    kept and the new number holds for it.
 7. A gate holds at most ``HELD_MAX`` matches, or fewer by its setting, and takes no more when they have
-   ``OCCURRENCES_HELD_MAX`` occurrences together.
+   ``OCCURRENCES_HELD_MAX`` occurrences together. A queue holds no more than ``QUEUED_BYTES_MAX`` either, but for one
+   match that is larger by itself: so a state stays below what is dropped for its size.
 8. Without anything worth remembering the memory is None, and a gate asks to be woken when that comes to be.
 """
 
@@ -27,6 +28,9 @@ from stream_triggers.core.keyed.state import Match
 
 TOO_LATE = "it expired before it was its turn"
 """What is said of a match that ``expires`` lets fire no more."""
+
+QUEUED_BYTES_MAX = 768 * 1024
+"""Most bytes of occurrences, written, in a queue: two of them and the rest stay below the limit of a state, 2 MiB."""
 
 OCCURRENCES_HELD_MAX = 10_000
 """With so many occurrences, the matches that a gate holds for one key are as many as it may hold."""
@@ -90,9 +94,10 @@ class Waiting(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Queue(Memory, frozen=True):
-    """Matches that wait, in the order in which they came; there is at least one."""
+    """Matches that wait, in the order in which they came; there is at least one. ``size_bytes`` is what they take."""
 
     waiting: tuple[Waiting, ...]
+    size_bytes: int = 0
 
     def holding(self) -> tuple[Match, ...]:
         return tuple(each.match for each in self.waiting)
@@ -127,13 +132,18 @@ def is_full(held: tuple[Match, ...], most: int = HELD_MAX) -> bool:
 
 def queued(name: str, queue: Queue | None, match: Match, now_ms: int) -> Passage[Queue]:
     """Put ``match`` at the end of the queue of the gate ``name``, or refuse it when there is no room."""
-    held = queue.holding() if queue else ()
-    if is_full(held):
-        return Passage(queue, (), queue_full(name, held, match))
     if queue is None:
-        return Passage(Queue((Waiting(match, now_ms),)))
+        return Passage(Queue((Waiting(match, now_ms),), size_bytes(match)))
+    held, total_bytes = queue.holding(), queue.size_bytes + size_bytes(match)
+    if is_full(held) or total_bytes > QUEUED_BYTES_MAX:
+        return Passage(queue, (), queue_full(name, held, match))
     since_ms = max(now_ms, queue.waiting[-1].since_ms)
-    return Passage(Queue((*queue.waiting, Waiting(match, since_ms))))
+    return Passage(Queue((*queue.waiting, Waiting(match, since_ms)), total_bytes))
+
+
+def size_bytes(match: Match) -> int:
+    """What the occurrences of a match take, written."""
+    return sum(len(_ENCODER.encode(each)) for each in match.occurrences)
 
 
 def queue_full(name: str, held: tuple[Match, ...], match: Match) -> tuple[Refused, ...]:
@@ -156,3 +166,6 @@ def first_expiry_ms(held: tuple[Match, ...], expires_ms: int | None, otherwise_m
 def refused(reason: FlowReason, detail: str, matches: tuple[Match, ...]) -> tuple[Refused, ...]:
     """A refusal of each of ``matches``."""
     return tuple(Refused(reason, detail, match) for match in matches)
+
+
+_ENCODER = msgspec.msgpack.Encoder()

@@ -34,6 +34,7 @@ from stream_triggers.core.keyed.gates.gate import (
     queue_full,
     queued,
     refused,
+    size_bytes,
 )
 from stream_triggers.core.keyed.state import Match
 
@@ -120,8 +121,9 @@ class DelayGate:
 
     def on_time(self, memory: Queue, now_ms: int) -> Passage[Queue]:
         due = sum(each.since_ms + self.delay_ms <= now_ms for each in memory.waiting)  # in order, the due ones first
-        rest = memory.waiting[due:]
-        return Passage(Queue(rest) if rest else None, tuple(each.match for each in memory.waiting[:due]))
+        rest, released = memory.waiting[due:], tuple(each.match for each in memory.waiting[:due])
+        left_bytes = max(0, memory.size_bytes - sum(map(size_bytes, released)))
+        return Passage(Queue(rest, left_bytes) if rest else None, released)
 
     def on_match(self, memory: Queue | None, match: Match, now_ms: int) -> Passage[Queue]:
         return queued(self.name, memory, match, now_ms)
