@@ -70,3 +70,14 @@ def test_only_what_the_settings_ask_for_is_passed_on(
         for level in (DEBUG, INFO, CRITICAL):
             heard.log(level, FORM, "ANY", "rdkafka#producer-1", "text")
     assert [record.levelno for record in caplog.records] == passed_on
+
+
+@pytest.mark.parametrize(("settings", "passed_on"), [({}, ["ANY"]), ({"debug": "msg"}, ["TXNERR", "FATAL", "ANY"])])
+def test_what_is_fatal_is_left_to_the_error_that_is_raised_of_it(
+    caplog: pytest.LogCaptureFixture, settings: dict[str, str], passed_on: list[str]
+) -> None:
+    heard = endings(**settings)
+    with caplog.at_level(DEBUG, "endings"):
+        for topic in ("TXNERR", "FATAL", "ANY"):
+            heard.log(CRITICAL, FORM, topic, "rdkafka#producer-1", "fenced by a newer instance")
+    assert [record.getMessage().split()[0] for record in caplog.records] == passed_on

@@ -9,7 +9,8 @@ lines for a transaction; passing them by costs less than can be measured.
 Rules:
 1. A transaction was ended for certain when the brokers have answered, and no connection broke since it began. When the
    log says nothing, it was not.
-2. Of the rest of the log only what the settings ask for is passed on.
+2. Of the rest of the log only what the settings ask for is passed on. What is fatal is not: the next call raises it, and
+   whoever caught that tells it, or nobody where another attempt succeeds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _ON_PURPOSE = "(_DESTROY_BROKER)"
 _ENDED = re.compile(r"EndTxn returned NO_ERROR in state|not sending EndTxn")
 """The second is said of a transaction that no broker knows of."""
 
+_RAISED = ("FATAL", "TXNERR")
+"""What the end of a producer is called in the log, such as that another one has taken its place."""
+
 _LEVELS = (logging.CRITICAL,) * 3 + (logging.ERROR, logging.WARNING, logging.INFO, logging.INFO, logging.DEBUG)
 """The level that the library's log levels, 0 to 7, have for ``logging``."""
 
@@ -37,6 +41,7 @@ class Endings:
     def __init__(self, chosen: dict[str, Any]) -> None:
         self._logger: logging.Logger = chosen["logger"]
         debug = chosen.get("debug")
+        self._raised = () if debug else _RAISED
         self._least = logging.DEBUG if debug else _LEVELS[int(chosen["log_level"])]
         self._is_ended = False
         self._is_broken = False
@@ -58,5 +63,5 @@ class Endings:
             self._is_broken = True
         elif _ENDED.search(text):
             self._is_ended = True
-        if level >= self._least:
+        if level >= self._least and values[0] not in self._raised:
             self._logger.log(level, form, *values)
