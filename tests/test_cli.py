@@ -459,7 +459,7 @@ def test_triggers_are_applied_listed_described_and_deleted(options):
 def test_triggers_are_paused_listed_as_paused_and_resumed(options):
     Path("t.yaml").write_text(TRIGGERS)
     ok("apply", "t.yaml", *options)
-    paused = ok("pause", "note-failure", "--mode", "drop", "--why", "too many", "--author", "ann", *options)
+    paused = ok("pause", "note-failure", "--mode", "drop", "--why", "too\nmany", "--author", "ann", *options)
     assert paused == "paused note-failure mode=drop\n"
     ok("apply", "t.yaml", *options)
     [row] = [line for line in ok("list", *options).splitlines() if line.startswith("note-failure")]
@@ -467,7 +467,9 @@ def test_triggers_are_paused_listed_as_paused_and_resumed(options):
     assert row.endswith(" by ann: too many")
     assert ok("describe", "note-failure", *options).splitlines()[1].startswith("# paused: drop since 20")
     stored = json.loads(ok("describe", "note-failure", "--json", *options))["pause"]
-    assert (stored["mode"], stored["until_ms"], stored["why"], stored["author"]) == ("drop", None, "too many", "ann")
+    assert (stored["mode"], stored["until_ms"], stored["why"], stored["author"]) == ("drop", None, "too\nmany", "ann")
+    Path("described.yaml").write_text(ok("describe", "note-failure", *options))
+    assert changes(ok("apply", "described.yaml", "--json", *options)) == [("unchanged", "note-failure")]
     until = ok("pause", "note-failure", "--until", "2100-01-01T00:00Z", *options)
     assert until == "paused note-failure mode=hold until=2100-01-01T00:00:00.000Z\n"
     assert json.loads(ok("resume", "note-failure", "--catchup", "none", "--json", *options))["what"] == "resumed"

@@ -13,6 +13,7 @@ from stream_triggers.cli import app, cluster, reading
 from stream_triggers.cli.pending import SHOWN, look
 from stream_triggers.core.keyed.state import KeyState, Wake, encode_state
 from stream_triggers.core.message import Event
+from stream_triggers.core.record import Pause
 from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.clock import ManualClock
@@ -243,3 +244,10 @@ def test_of_many_messages_people_see_the_first(scene):
     scene.send(*(Event("paid", f"p{number}", START_MS + number, None, {"order": "o7"}) for number in range(7)))
     row = re.split(r"  +", call("both", "o7").stdout.splitlines()[1])
     assert row[1] == ", ".join([*(f"when.count event/p{number}" for number in range(5)), "2 more"])
+
+
+def test_what_a_pause_holds_of_a_plain_trigger_is_shown(scene):
+    scene.bundle.define({"id": "plain", "task": "ship", "when": {"event": "paid"}}, Pause("hold"))
+    scene.send(event("paid", "o7"), event("paid", "o8"))
+    [key] = json.loads(call("plain", "--json").stdout)["keys"]
+    assert (key["key"], key["held"]) == ("", {"pause": 2})

@@ -482,6 +482,21 @@ def test_a_pause_outlives_what_is_applied_and_goes_with_the_trigger(bed):
     assert bed.client.list_triggers()[0].pause is None
 
 
+@pytest.mark.parametrize(
+    ("pause", "says"),
+    [
+        ({"until_ms": NOW_MS}, "would be over already"),
+        ({"why": "x" * 501}, "why of a pause has 501 characters, the limit is 500"),
+        ({"author": "x" * 501}, "author of a pause has 501 characters"),
+    ],
+)
+def test_a_pause_that_makes_no_sense_is_refused(bed, pause, says):
+    bed.client.apply([TRIGGER])
+    with pytest.raises(Rejected, match=says):
+        bed.client.pause_trigger("ship", **pause)
+    assert bed.client.list_triggers()[0].pause is None
+
+
 def test_what_is_not_stored_is_not_paused(bed):
     assert bed.client.pause_trigger("ship") == Change("ship", "absent", "")
     assert bed.client.resume_trigger("ship") == Change("ship", "absent", "")

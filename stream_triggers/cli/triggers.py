@@ -181,7 +181,8 @@ def pause_text(pause: Pause) -> str:
     """A pause in words."""
     until = "" if pause.until_ms is None else f" until {terminal.instant(pause.until_ms)}"
     by = f" by {pause.author}" if pause.author else ""
-    return f"{pause.mode} since {terminal.instant(pause.since_ms)}{until}{by}" + (f": {pause.why}" if pause.why else "")
+    text = f"{pause.mode} since {terminal.instant(pause.since_ms)}{until}{by}" + (f": {pause.why}" if pause.why else "")
+    return " ".join(text.split())  # one line, whatever was written
 
 
 def _document(stored: StoredTrigger) -> JsonValue:

@@ -41,6 +41,9 @@ TriggerSpec: TypeAlias = Trigger | Mapping[str, JsonValue]
 Edit: TypeAlias = Callable[[Definition | None], Definition | None]
 """What becomes of what is stored of a trigger; None stands for nothing."""
 
+PAUSE_CHARS_MAX = 500
+"""Longest reason for a pause, and name: every match that it drops repeats them."""
+
 WRITE_ATTEMPTS_MAX = 5
 """Times that a change is compared and written before it is given up: each other program that writes may cost one."""
 
@@ -119,8 +122,12 @@ class Definitions:
         return self._change({trigger_id: lambda _: None})[0]
 
     def pause(self, trigger_id: str, pause: Pause) -> Change:
-        """Have a trigger paused from now on, or paused otherwise; the instant since when is kept."""
+        """Have a trigger paused from now on, or paused otherwise; the instant since when is kept.
+
+        Raises ``Rejected`` for a pause that would be over already, or says more than ``PAUSE_CHARS_MAX``.
+        """
         now_ms = self.clock.now_ms()
+        _require_sensible(pause, now_ms)
 
         def paused(stored: Definition | None) -> Definition | None:
             before = None if stored is None else _readable(stored).pause
@@ -237,6 +244,14 @@ def require_size(trigger: Trigger, path: str, bytes_max: int) -> None:
 def _applied(definition: Definition) -> Edit:
     """The edit by which ``definition`` takes the place of what is stored, whose pause it takes over."""
     return lambda stored: definition if stored is None else replace(definition, pause=stored.pause)
+
+
+def _require_sensible(pause: Pause, now_ms: int) -> None:
+    if not pause.is_in_force(now_ms):
+        raise Rejected(f"a pause until {pause.until_ms} would be over already", hint="name a time to come")
+    for name, text in (("why", pause.why), ("author", pause.author or "")):
+        if len(text) > PAUSE_CHARS_MAX:
+            raise Rejected(f"{name} of a pause has {len(text)} characters, the limit is {PAUSE_CHARS_MAX}")
 
 
 def _readable(stored: Definition) -> Definition:
