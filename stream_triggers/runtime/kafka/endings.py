@@ -9,8 +9,8 @@ lines for a transaction; passing them by costs less than can be measured.
 Rules:
 1. A transaction was ended for certain when the brokers have answered, and no connection broke since it began. When the
    log says nothing, it was not.
-2. Of the rest of the log only what the settings ask for is passed on. What is fatal is not: the next call raises it, and
-   whoever caught that tells it, or nobody where another attempt succeeds.
+2. Of the rest of the log only what the settings ask for is passed on. What is fatal is not: the next call raises it,
+   and whoever catches that tells it, or nobody where another attempt succeeds.
 """
 
 from __future__ import annotations
