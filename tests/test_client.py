@@ -535,6 +535,12 @@ def test_a_reset_stands_behind_the_stored_definition_in_the_partition_of_the_key
     assert fact[2].participant == Participant("reset", "event", reset_id, TOPICS.trigger_facts, fact[0], -1, NOW_MS)
 
 
+def test_a_key_that_is_an_empty_text_is_reset_as_any_other(bed):
+    bed.client.apply([BOTH])
+    bed.client.reset_trigger("both", "")
+    assert [record.key() for record in bed.cluster.records(TOPICS.trigger_facts)] == [b"both\0", b"both\0"]
+
+
 def test_a_reset_whose_transaction_comes_to_nothing_is_written_again(bed):
     bed.client.apply([ALARM])
     bed.cluster.faults.plan("commit", Fault.ABORTABLE)
@@ -545,10 +551,11 @@ def test_a_reset_whose_transaction_comes_to_nothing_is_written_again(bed):
 @pytest.mark.parametrize(
     ("trigger", "key", "why", "message"),
     [
-        ("nothing", "", "", "there is no trigger nothing"),
-        ("ship", "", "", "trigger ship remembers nothing"),
-        ("both", "", "", "trigger both remembers by key: say which"),
+        ("nothing", None, "", "there is no trigger nothing"),
+        ("ship", None, "", "trigger ship remembers nothing"),
+        ("both", None, "", "trigger both remembers by key: say which"),
         ("alarm", "o1", "", "trigger alarm has no keys"),
+        ("alarm", "", "", "trigger alarm has no keys"),
         ("both", "o1", "x" * 4097, "the reason has more than 4096 bytes"),
         ("both", "x" * 65537, "", "the key has more than 65536 bytes"),
     ],

@@ -127,7 +127,9 @@ def delete(
 def reset(
     settings: Settings,
     trigger_id: Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger.")],
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="The key, of a trigger that remembers by one.")] = "",
+    key: Annotated[
+        str | None, typer.Argument(metavar="KEY", help="The key, of a trigger that remembers by one.")
+    ] = None,
     *,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Told with the decision.")] = "",
     author: Annotated[str, typer.Option("--author", metavar="NAME", help="Told with the decision.")] = "",
@@ -142,7 +144,7 @@ def reset(
       stream-triggers reset remind-unshipped order-7
       stream-triggers reset alarm --author ada --why "the outage is over" --yes
     """
-    of_key = f" of key {key}" if key else ""
+    of_key = "" if key is None else f" of key {key}"
     if not yes:
         typer.confirm(f"Have {trigger_id} forget everything{of_key}?", abort=True)
     with cluster.client(settings.config) as client:

@@ -110,7 +110,7 @@ class AsyncClient:
         """Let a paused trigger fire again, as ``Client.resume_trigger`` does."""
         return await asyncio.to_thread(self._client.resume_trigger, trigger_id, catchup=catchup)
 
-    async def reset_trigger(self, trigger_id: str, key: str = "", *, author: str = "", why: str = "") -> str:
+    async def reset_trigger(self, trigger_id: str, key: str | None = None, *, author: str = "", why: str = "") -> str:
         """Have a trigger forget everything of ``key``, as ``Client.reset_trigger`` does."""
         return await asyncio.to_thread(self._client.reset_trigger, trigger_id, key, author=author, why=why)
 

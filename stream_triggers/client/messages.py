@@ -285,7 +285,7 @@ class Client:
         """
         return self._definitions.resume(trigger_id, catchup)
 
-    def reset_trigger(self, trigger_id: str, key: str = "", *, author: str = "", why: str = "") -> str:
+    def reset_trigger(self, trigger_id: str, key: str | None = None, *, author: str = "", why: str = "") -> str:
         """Have a trigger forget everything of ``key``, a breaker that has tripped too; returns the reset's id.
 
         Schedules go on. Waits until it is written; raises ``Rejected`` when there is nothing that can be reset.

@@ -33,8 +33,8 @@ class Resets:
         self._topic = topic
         self._definitions = definitions
 
-    def write(self, trigger_id: str, key: str, reset_id: str, reason: str) -> str:
-        """Let a trigger forget everything of ``key``; gives the reset's id, raises ``Rejected``."""
+    def write(self, trigger_id: str, given_key: str | None, reset_id: str, reason: str) -> str:
+        """Let a trigger forget everything of a key; gives the reset's id, raises ``Rejected``."""
         stored = self._definitions.defined(trigger_id)
         if stored is None:
             hint = suggestion(trigger_id, self._definitions.stored()) or "stream-triggers list shows those there are"
@@ -42,7 +42,7 @@ class Resets:
         trigger, defined = stored
         if not needs_state(trigger) and defined.pause is None:
             raise Rejected(f"trigger {trigger_id} remembers nothing", hint="there is nothing to reset")
-        _require_key(trigger, key)
+        key = _key_of(trigger, given_key)
         if len(reason.encode()) > REASON_BYTES_MAX:
             raise Rejected(f"the reason has more than {REASON_BYTES_MAX} bytes", hint="say it shorter")
         record_key, topic = state_key(trigger_id, key), self._topic
@@ -63,12 +63,14 @@ def _write(producer: Producer, topic: str, records: list[Outgoing]) -> None:
     producer.commit()
 
 
-def _require_key(trigger: Trigger, key: str) -> None:
+def _key_of(trigger: Trigger, key: str | None) -> str:
+    """The key, which may be an empty text where there are keys, and is one where there are none."""
     has_key = trigger.key is not None or any(pick.key is not None for _, pick in picks(trigger.when))
-    if has_key and not key:
+    if has_key and key is None:
         hint = f"stream-triggers pending {trigger.id} shows those that wait for something"
         raise Rejected(f"trigger {trigger.id} remembers by key: say which", hint=hint)
-    if key and not has_key:
+    if key is not None and not has_key:
         raise Rejected(f"trigger {trigger.id} has no keys", hint="leave the key out")
-    if len(key.encode()) > TEXT_BYTES_MAX:
+    if key is not None and len(key.encode()) > TEXT_BYTES_MAX:
         raise Rejected(f"the key has more than {TEXT_BYTES_MAX} bytes", hint="no message has such a key")
+    return key or ""

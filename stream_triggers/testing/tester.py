@@ -127,7 +127,7 @@ class TriggerTester:
         self._engine.client.resume_trigger(trigger_id, catchup=catchup)
         self._engine.settle()
 
-    def reset(self, trigger_id: str, key: str = "", *, author: str = "", why: str = "") -> str:
+    def reset(self, trigger_id: str, key: str | None = None, *, author: str = "", why: str = "") -> str:
         """Have a trigger forget everything of a key, by hand; returns the reset's id."""
         self._require(trigger_id)
         reset_id = self._engine.client.reset_trigger(trigger_id, key, author=author, why=why)
