@@ -1400,6 +1400,13 @@ def test_what_foreign_records_name_is_printed_short_and_plain(capsys: pytest.Cap
     assert r"\x1b[2J\n" in shown
 
 
+def test_where_a_wrong_record_stands_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    report.add(Finding("unexpected", "", "", None, Position("trigger-runs", 2, 17), "no message"))
+    print_report(report)
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["unexpected", "trigger-runs/2@17", "no", "message"]
+
+
 def test_what_is_waited_for_is_told_after_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     clock = ManualClock()
     waiting = Waiting(clock)

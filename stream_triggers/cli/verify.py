@@ -211,14 +211,16 @@ def print_report(report: judge.Report) -> None:
     terminal.table(["", "count"], [[name, f"{count:,}"] for name, count in report.counts().items()])
     shown = report.findings[:FINDINGS_SHOWN_MAX]
     if shown:
-        rows = [
-            [each.fault, _short(each.trigger_id), _short(each.run_id), _place(each.cause), _short(each.detail, 200)]
-            for each in shown
-        ]
+        rows = [_row(each) for each in shown]
         terminal.line("")
-        terminal.table(["fault", "trigger", "run", "cause", "detail"], rows)
+        terminal.table(["fault", "trigger", "run", "cause", "found", "detail"], rows)
     if (more := sum(report.faults.values()) - len(shown)) > 0:
         terminal.line(f"and {more:,} more")
+
+
+def _row(found: judge.Finding) -> list[str]:
+    places = [_place(found.cause), _place(found.found)]
+    return [found.fault, _short(found.trigger_id), _short(found.run_id), *places, _short(found.detail, 200)]
 
 
 def _short(text: str, length_max: int = SHOWN_MAX) -> str:
