@@ -472,6 +472,8 @@ def test_triggers_are_paused_listed_as_paused_and_resumed(options):
     assert changes(ok("apply", "described.yaml", "--json", *options)) == [("unchanged", "note-failure")]
     until = ok("pause", "note-failure", "--until", "2100-01-01T00:00Z", *options)
     assert until == "paused note-failure mode=hold until=2100-01-01T00:00:00.000Z\n"
+    until = json.loads(ok("pause", "note-failure", "--until", "2100-01-01T00:00Z", "--json", *options))
+    assert (until["what"], until["mode"], until["until_ms"]) == ("unchanged", "hold", 4102444800000)
     assert json.loads(ok("resume", "note-failure", "--catchup", "none", "--json", *options))["what"] == "resumed"
     assert "since" not in ok("list", *options)
     result = call("resume", "note-failure", *options)

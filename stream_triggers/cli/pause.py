@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -68,7 +68,8 @@ def pause(
         )
         _require(change, client)
     end = "" if until_ms is None else f" until={terminal.instant(until_ms)}"
-    _print(change, f"paused {trigger_id} mode={mode}{end}", as_json=as_json)
+    document = {**change._asdict(), "mode": mode, "until_ms": until_ms}
+    _print(document, f"paused {trigger_id} mode={mode}{end}", as_json=as_json)
 
 
 @configured("cluster")
@@ -93,7 +94,7 @@ def resume(
         _require(change, client)
     if change.what == "unchanged":
         raise Rejected(f"trigger {trigger_id} is not paused", hint="stream-triggers list shows those that are")
-    _print(change, f"resumed {trigger_id}", as_json=as_json)
+    _print(change._asdict(), f"resumed {trigger_id}", as_json=as_json)
 
 
 def _require(change: Change, client: Client) -> None:
@@ -101,9 +102,9 @@ def _require(change: Change, client: Client) -> None:
         raise no_trigger(change.id, [each.id for each in client.list_triggers()])
 
 
-def _print(change: Change, text: str, *, as_json: bool) -> None:
+def _print(document: dict[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
-        terminal.json_document(change._asdict())
+        terminal.json_document(document)
     else:
         terminal.line(text)
 
