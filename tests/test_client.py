@@ -568,6 +568,14 @@ def test_what_cannot_be_reset_is_refused(bed, trigger, key, why, message):
     assert bed.cluster.records(TOPICS.trigger_facts) == []
 
 
+def test_bytes_that_are_no_definition_are_called_so_and_not_logged(bed, caplog):
+    bed.cluster.write(TOPICS.trigger_definitions, [Outgoing(value=b"junk", key=b"ship")])
+    (stored,) = bed.client.list_triggers()
+    with pytest.raises(InvalidTrigger, match="ship: what is stored cannot be read"):
+        stored.trigger()
+    assert caplog.messages == []
+
+
 def test_bytes_that_are_no_definition_are_replaced(bed):
     bed.cluster.write(TOPICS.trigger_definitions, [Outgoing(value=b"junk", key=b"ship")])
     assert [change.what for change in bed.client.apply([TRIGGER])] == ["updated"]

@@ -48,6 +48,9 @@ WRITE_ATTEMPTS_MAX = 5
 """Times that a change is compared and written before it is given up: each other program that writes may cost one."""
 
 
+_READ_OTHERWISE = "apply the trigger anew, or use the release that has stored it"
+
+
 class PauseFields(TypedDict, total=False):
     """What can be said of a pause.
 
@@ -85,7 +88,9 @@ class StoredTrigger(NamedTuple):
     pause: Pause | None = None
 
     def trigger(self) -> Trigger:
-        """The trigger; raises ``InvalidTrigger`` where a newer release wrote what this one does not know."""
+        """The trigger; raises ``InvalidTrigger`` for bytes that are none, or that a newer release wrote."""
+        if not self.version:
+            raise InvalidTrigger(self.id, "what is stored cannot be read", hint=_READ_OTHERWISE)
         return parse_trigger(self.definition, self.id)
 
 
@@ -259,7 +264,7 @@ def _readable(stored: Definition) -> Definition:
     if not stored.version:
         raise Rejected(
             f"what is stored as {stored.id} cannot be read: it can be paused by a later release only",
-            hint="apply the trigger anew, or use the release that has stored it",
+            hint=_READ_OTHERWISE,
         )
     return stored
 
@@ -286,8 +291,7 @@ def _read(trigger_id: str, value: bytes) -> Definition:
     try:
         found = decode(value, (Definition,))
         orjson.loads(found.definition)
-    except (InvalidMessage, orjson.JSONDecodeError) as error:
-        log(logger, "trigger quarantined", trigger=trigger_id, error=str(error))
+    except (InvalidMessage, orjson.JSONDecodeError):  # told by what lists it; a later record may have replaced it
         return Definition(trigger_id, "", b"", 0)
     return replace(found, id=trigger_id)
 
