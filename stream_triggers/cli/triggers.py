@@ -110,6 +110,8 @@ def delete(
 ) -> None:
     """Remove a stored trigger: it fires no more.
 
+    What it remembers, and what a pause or flow control holds of it, is forgotten and does not fire.
+
     For example:
       stream-triggers delete ship-paid-order
     """
