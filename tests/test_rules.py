@@ -563,10 +563,14 @@ def failed_check(test: Callable[[], None]) -> str | None:
 
 
 SEEDS_MAX = 5000
-"""Most mutants are found within a hundred schedules, the rarest within some hundred."""
+"""Most mutants are found within a hundred schedules, the rarest within some thousand."""
+
+SHOWN_BY = {"what is lost stays in the transaction": 3208}
+"""Schedules that show the rarest, tried first: which they are changes with what schedules are made of."""
 
 
 @pytest.mark.parametrize("mutant", [each for each in MUTANTS if each.simulation_finds], ids=lambda mutant: mutant.name)
 def test_the_simulation_finds_what_goes_wrong(mutant: Mutant) -> None:
     with mutant.switched_off():
-        assert any(map(fails, range(SEEDS_MAX))), f"{SEEDS_MAX} schedules do not show that {mutant.name}"
+        seeds = (SHOWN_BY.get(mutant.name, 0), *range(SEEDS_MAX))
+        assert any(map(fails, seeds)), f"{SEEDS_MAX} schedules do not show that {mutant.name}"
