@@ -9,8 +9,10 @@ Rules:
 2. Progress never goes back, whoever writes: the table keeps the latest instant of each partition.
 3. The watermark is the least progress of all input partitions, and 0 while that of any is unknown. A partition that
    nobody works on holds it back; nothing is concluded from a silence that nobody has listened to.
-   Progress of one's own counts before it is committed: what is written next is in the same transaction, or a later one.
-4. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
+   Progress of one's own counts before it is committed: what is written next is in the same transaction or a later one.
+4. The owner of a facts partition says there, too, for which instant it waits, so that the owners of inputs measure
+   their progress then. That is a hint: they do it now and then anyway.
+5. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
    messages before it, once nothing has come for a while.
 """
 
@@ -24,9 +26,12 @@ from stream_triggers.runtime.topics import Topics
 FORMAT = 1
 READ_MAX = 1000
 
+NEVER_MS = 2**63 - 1
+"""Later than any instant."""
+
 
 def progress_record(partition: TopicPartition, routed_ms: int) -> Outgoing:
-    """The record of a partition's progress."""
+    """The record of a partition's progress, or of the instant that a facts partition waits for."""
     return Outgoing(key=name_of(partition), value=bytes([FORMAT]) + routed_ms.to_bytes(8, "big"))
 
 
@@ -46,6 +51,7 @@ class ProgressTable:
         self._inputs: frozenset[bytes] = frozenset()
         self._committed: dict[bytes, int] = {}
         self._measured: dict[bytes, int] = {}
+        self._awaited: dict[bytes, int] = {}
 
     def look_for_partitions(self) -> None:
         """Count the partitions of the inputs again: they may have become more."""
@@ -81,6 +87,17 @@ class ProgressTable:
         return min((self._routed_ms(name_of(each)) for each in partitions), default=0)
 
     @property
+    def is_all_ours(self) -> bool:
+        """Whether this worker measures every input partition there is."""
+        return self._inputs <= self._measured.keys()
+
+    @property
+    def awaited_ms(self) -> int:
+        """The next instant that a facts partition waits for, and that what is measured here has not reached."""
+        own_ms = min(self._measured.values(), default=NEVER_MS)
+        return min((each for each in self._awaited.values() if each > own_ms), default=NEVER_MS)
+
+    @property
     def watermark_ms(self) -> int:
         """The instant before which everything that was sent has been routed."""
         return min(map(self._routed_ms, self._inputs), default=0)
@@ -96,7 +113,11 @@ class ProgressTable:
     def _take(self, record: Record) -> None:
         value, name = record.value() or b"", record.key() or b""
         if value[:1] == bytes([FORMAT]) and len(value) == 9:
-            self._committed[name] = max(int.from_bytes(value[1:], "big"), self._committed.get(name, 0))
+            at_ms = int.from_bytes(value[1:], "big")
+            if name.startswith(f"{self._topics.trigger_facts}/".encode()):
+                self._awaited[name] = at_ms
+            else:
+                self._committed[name] = max(at_ms, self._committed.get(name, 0))
 
 
 class Routing:

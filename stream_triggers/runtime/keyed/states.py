@@ -94,6 +94,8 @@ class FactsPartition:
         self.overlay_bytes = 0
         self.is_tick_awaited = False
         """Whether a tick has been written that has not been read back."""
+        self.awaited_ms = 0
+        """The instant it waits for, as others have been told."""
         self.activated_to = -1
         """The definitions up to this offset have been compared with those in force."""
         self.unswept: set[str] = set()

@@ -6,8 +6,9 @@ Rules:
 2. Activations of changed and deleted definitions go to the partitions where the trigger is active, those of scheduled
    triggers to the one they live in. A definition that cannot be used here changes nothing.
 3. Progress is measured between two batches, when everything that was read has been routed, and is committed with that.
-4. The log is asked where partitions end every ``ASK_EVERY_S``, and at once when a timer is due that waits for progress
-   of this worker. Without a keyed trigger it is asked seldom, once no message comes: there is no progress to be kept.
+4. The log is asked where partitions end every ``ASK_EVERY_S``, and at once when a timer is due, here or with another
+   worker, that waits for progress of this one. Without a keyed trigger it is asked seldom, once no message comes: there
+   is no progress to be kept.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stream_triggers.core.record import Tick
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.keyed.facts import Defined, KeyedTriggers, activation, home_of
-from stream_triggers.runtime.keyed.progress import ProgressTable, Routing, progress_record
+from stream_triggers.runtime.keyed.progress import NEVER_MS, ProgressTable, Routing, progress_record
 from stream_triggers.runtime.keyed.states import FactsPartition, States
 from stream_triggers.runtime.log import Log, Outgoing, Record, TopicPartition
 from stream_triggers.runtime.outputs import Outputs
@@ -39,7 +40,7 @@ WAITING_MS = 1000
 """A timer that is late by so much waits for a backlog or for another worker, and ``ASK_EVERY_S`` is soon enough."""
 
 
-NOTHING_DUE = Clocks(2**63 - 1, 2**63 - 1)
+NOTHING_DUE = Clocks(NEVER_MS, NEVER_MS)
 
 
 class Definitions(Protocol):
@@ -107,7 +108,10 @@ class Upkeep:
         asked = self._to_ask(next_offsets)
         if asked:
             outputs.progress, passed = self._ask(asked)
+            if asked is not next_offsets and self._table.is_all_ours:
+                outputs.progress.clear()  # nobody else waits for it
         outputs.facts = self.facts()
+        outputs.progress += self._awaited()
         return outputs, passed
 
     def _to_ask(self, next_offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
@@ -125,9 +129,10 @@ class Upkeep:
         return inputs if self._table.least_ms(inputs) < due_ms else {}
 
     def _due_ms(self) -> Clocks:
-        """For each clock, an instant before which nothing is due that is not on its way."""
+        """For each clock, an instant before which nothing is due, here or with others, that is not on its way."""
         waiting = [Clocks(*each.timers.lower) for each in self._states.partitions if not each.is_tick_awaited]
-        return Clocks(*map(min, zip(*waiting, NOTHING_DUE, strict=True)))
+        wall_ms, watermark_ms = map(min, zip(*waiting, NOTHING_DUE, strict=True))
+        return Clocks(wall_ms, min(watermark_ms, self._table.awaited_ms))
 
     def _ask(self, asked: Mapping[TopicPartition, int]) -> tuple[list[Outgoing], dict[TopicPartition, int]]:
         now_ms = self._clock.now_ms()
@@ -141,6 +146,18 @@ class Upkeep:
             self._is_counted = True
         measured = self._routing.measure(self._inputs(reached), ends, now_ms)
         return [progress_record(*each) for each in sorted(measured.items()) if self._table.measured(*each)], passed
+
+    def _awaited(self) -> list[Outgoing]:
+        """The instants that facts partitions wait for, where others have to make progress for it."""
+        records: list[Outgoing] = []
+        if self._table.is_all_ours:
+            return records
+        for each in self._states.partitions:
+            due_ms = each.timers.lower[1]
+            if self._table.watermark_ms < due_ms < NEVER_MS and due_ms != each.awaited_ms:
+                each.awaited_ms = due_ms
+                records.append(progress_record(TopicPartition(self._topics.trigger_facts, each.number), due_ms))
+        return records
 
     def _inputs(self, next_offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         return {each: at for each, at in next_offsets.items() if each.topic != self._topics.trigger_facts}

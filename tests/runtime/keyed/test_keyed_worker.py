@@ -257,6 +257,19 @@ def test_what_has_not_come_is_told_once_its_time_is_over() -> None:
     assert fired(bundle) == ["warn o1"]
 
 
+def test_what_has_not_come_is_told_in_time_where_another_worker_has_to_make_progress_for_it() -> None:
+    bundle = EngineBundle(partitions=2)
+    bundle.define(MISSING)
+    workers = [bundle.start(slot) for slot in "01"]
+    work(bundle, 1000, *workers)
+    paid_ms = bundle.clock.now_ms()
+    bundle.send(event("paid", "o1", paid_ms))
+    work(bundle, 10_000, *workers)
+    assert fired(bundle) == []
+    work(bundle, 100, *workers)
+    assert fired(bundle) == ["warn o1"]
+
+
 def test_a_partition_that_nobody_works_on_holds_back_what_has_not_come() -> None:
     bundle = EngineBundle(partitions=2)
     bundle.define(MISSING)

@@ -12,6 +12,7 @@ from stream_triggers.runtime.keyed.progress import progress_record
 from stream_triggers.runtime.keyed.upkeep import ASK_AGAIN_S, ASK_EVERY_S, Upkeep
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryLog
+from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.topics import Topics, specs
 from tests.runtime.keyed.material import PAIR, START_MS, Bench, active, fact, form, form_version, tick
 
@@ -267,7 +268,37 @@ def test_progress_is_measured_at_once_when_a_timer_waits_for_it() -> None:
     scene.bench.clock.advance(1)
     outputs, _ = scene.upkeep.write(next_offsets)
     assert [_said(record) for record in outputs.facts] == [f"tick 40 {START_MS + 40} to 0"]
-    assert len(outputs.progress) == len(INPUTS)
+    assert outputs.progress == []  # nobody else waits for it
+
+
+def said(outputs: Outputs) -> list[str]:
+    return [f"{(each['key'] or b'').decode()} {at_ms(each)}" for each in outputs.progress]
+
+
+def at_ms(record: Outgoing) -> int:
+    return int.from_bytes((record["value"] or b"")[1:], "big") - START_MS
+
+
+def test_others_are_told_which_instant_a_timer_waits_for() -> None:
+    scene = Scene()
+    scene.definitions.define("t", PAIR)
+    scene.upkeep.write({EVENTS_0: 0})
+    scene.bench.process(active(), fact("a", "e1", time_ms=START_MS))
+    assert said(scene.upkeep.write({EVENTS_0: 0})[0]) == ["trigger-facts/0 1000"]
+    assert scene.upkeep.write({EVENTS_0: 0})[0].is_empty
+
+
+def test_progress_is_measured_at_the_instant_that_another_worker_waits_for() -> None:
+    scene = Scene(partitions=0)
+    scene.definitions.define("t", PAIR)
+    scene.upkeep.write({EVENTS_0: 0})
+    scene.bench.cluster.write("progress", [progress_record(TopicPartition("trigger-facts", 0), START_MS + 140)])
+    scene.bench.clock.advance(139)
+    assert scene.upkeep.write({EVENTS_0: 0})[0].is_empty
+    assert scene.upkeep.next_due_in_s() == 0.001
+    scene.bench.clock.advance(1)
+    assert said(scene.upkeep.write({EVENTS_0: 0})[0]) == ["events/0 140"]
+    assert scene.upkeep.write({EVENTS_0: 0})[0].is_empty
 
 
 def test_a_timer_that_waits_for_another_worker_does_not_keep_this_one_busy() -> None:
@@ -276,7 +307,7 @@ def test_a_timer_that_waits_for_another_worker_does_not_keep_this_one_busy() -> 
     scene.upkeep.write({EVENTS_0: 0})
     scene.bench.process(active(), fact("a", "e1", time_ms=START_MS - 999))
     scene.bench.clock.advance(1)
-    assert len(scene.upkeep.write({EVENTS_0: 0})[0].progress) == 1
+    assert said(scene.upkeep.write({EVENTS_0: 0})[0]) == ["events/0 1", "trigger-facts/0 1"]
     assert scene.upkeep.next_due_in_s() == ASK_AGAIN_S
     scene.bench.clock.advance(int(ASK_AGAIN_S * 1000))
     assert scene.upkeep.write({EVENTS_0: 0})[0].is_empty
