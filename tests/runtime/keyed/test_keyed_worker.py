@@ -13,6 +13,7 @@ from stream_triggers.core.message import Event
 from stream_triggers.core.record import Activation, Fact, Tick
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.keyed import evaluate_stage
 from stream_triggers.runtime.keyed.compiler import compiler
 from stream_triggers.runtime.keyed.replay import replay
 from stream_triggers.runtime.log import TopicPartition
@@ -268,6 +269,22 @@ def test_what_has_not_come_is_told_in_time_where_another_worker_has_to_make_prog
     assert fired(bundle) == []
     work(bundle, 100, *workers)
     assert fired(bundle) == ["warn o1"]
+
+
+def test_timers_that_are_all_due_at_once_keep_no_fact_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_stage, "TIMERS_PER_TICK", 50)
+    bundle = EngineBundle()
+    for trigger in (BOTH, MISSING):
+        bundle.define(trigger)
+    worker = bundle.ready()
+    bundle.send(*(event("paid", f"o{number}") for number in range(2000)))
+    work(bundle, 9_900, worker)
+    bundle.until(lambda: len(fired(bundle)) > 100, worker)
+    bundle.send(event("paid", "late", bundle.clock.now_ms()), event("packed", "late", bundle.clock.now_ms()))
+    bundle.until(lambda: "ship late" in fired(bundle), worker)
+    assert len(fired(bundle)) < 1000
+    work(bundle, 5_000, worker)
+    assert len(fired(bundle)) == 2001
 
 
 def test_a_partition_that_nobody_works_on_holds_back_what_has_not_come() -> None:
