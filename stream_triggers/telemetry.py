@@ -85,7 +85,7 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
         "evaluation failed",
         "warning",
         "trigger, stage, topic, partition, offset, error",
-        "Dead-lettered for one trigger: its filter, its template or its step failed.",
+        "Dead-lettered for one trigger: its filter or template failed on a message.",
     ),
     LogEventRow("transaction aborted", "info", "error", "Nothing of it counts; its input is read again."),
     LogEventRow("transaction unsettled", "info", "error", "The outcome is unknown and is read back from Kafka."),

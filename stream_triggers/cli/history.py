@@ -180,9 +180,9 @@ def _versions(found: Iterable[Record], trigger_id: str, wanted: Range, known: se
 def _change(before: Definition | None, after: Definition | None) -> str:
     if after is None:
         return "unreadable"
-    if before is None or before.version != after.version or after.pause is None or after.pause == before.pause:
+    if before is None or before.version != after.version:
         return "applied"
-    return "paused" if after.pause.is_in_force(after.time_ms) else "resumed"
+    return after.change_of_pause(before.pause) or "applied"
 
 
 class _Concerns:

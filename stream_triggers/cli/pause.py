@@ -112,7 +112,7 @@ def _print(document: dict[str, Any], text: str, *, as_json: bool) -> None:
 def _until_ms(text: str, now_ms: int) -> int:
     """The instant that ``--until`` means."""
     try:
-        end_ms = parse_instant(text, "", UTC) if "T" in text else now_ms + parse_duration(text, "")
+        end_ms = parse_instant(text, "", UTC) if "-" in text else now_ms + parse_duration(text, "")
     except InvalidTrigger as error:
         raise typer.BadParameter(
             f"expected an instant or a duration such as 2h, got {text!r}", param_hint="--until"

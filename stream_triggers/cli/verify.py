@@ -113,8 +113,8 @@ def conclude(report: judge.Report) -> None:
             f"{report.unevaluated:,} invocations of triggers with memory or time were looked through for repeats only:"
             " to evaluate them again, all facts must be kept, and no range be given"
         )
-    if report.unjudged:
-        terminal.progress(f"{report.unjudged:,} not judged: what would be needed for it is not kept any more")
+    if (others := report.unjudged - report.unevaluated) > 0:
+        terminal.progress(f"{others:,} not judged: what would be needed for it is not kept any more")
     if report.is_faulty:
         raise typer.Exit(DIFFERS)
 

@@ -18,7 +18,6 @@ from typing import Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 import orjson
 from msgspec.structs import replace
 
-from stream_triggers.core.condition import ScheduleLeaf, leaves
 from stream_triggers.core.fields import at
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import CaughtUp, Definition, Pause, PauseMode
@@ -179,9 +178,7 @@ class Definitions:
             return None
         stored = decode(found.value(), (Definition,))
         trigger = parse_trigger(orjson.loads(stored.definition), trigger_id)
-        is_scheduled = any(isinstance(leaf, ScheduleLeaf) for _, leaf in leaves(trigger.when))
-        form, offset = canonical(trigger), found.offset()
-        return trigger, Defined(trigger_id, version(trigger), offset, form, is_scheduled, stored.pause)
+        return trigger, Defined(trigger_id, version(trigger), found.offset(), canonical(trigger), pause=stored.pause)
 
     def transact(self, write: Callable[[Producer], T]) -> T:
         """What ``write`` gives, which makes at most one transaction; done again when that came to nothing."""
@@ -256,14 +253,16 @@ def _require_sensible(pause: Pause, now_ms: int) -> None:
         raise Rejected(f"a pause until {pause.until_ms} would be over already", hint="name a time to come")
     for name, text in (("why", pause.why), ("author", pause.author or "")):
         if len(text) > PAUSE_CHARS_MAX:
-            raise Rejected(f"{name} of a pause has {len(text)} characters, the limit is {PAUSE_CHARS_MAX}")
+            raise Rejected(
+                f"{name} of a pause has {len(text)} characters, the limit is {PAUSE_CHARS_MAX}", hint="say it shorter"
+            )
 
 
 def _readable(stored: Definition) -> Definition:
     """``stored``, unless it is bytes that are no definition."""
     if not stored.version:
         raise Rejected(
-            f"what is stored as {stored.id} cannot be read: it can be paused by a later release only",
+            f"what is stored as {stored.id} cannot be read: it can be changed by a later release only",
             hint=_READ_OTHERWISE,
         )
     return stored
@@ -276,9 +275,7 @@ def _compared(trigger_id: str, wanted: Definition | None, stored: Definition | N
         return Change(trigger_id, "created", wanted.version)
     if stored.version != wanted.version:
         return Change(trigger_id, "updated", wanted.version)
-    if wanted.pause is None or wanted.pause == stored.pause:
-        return Change(trigger_id, "unchanged", wanted.version)
-    return Change(trigger_id, "paused" if wanted.pause.is_in_force(wanted.time_ms) else "resumed", wanted.version)
+    return Change(trigger_id, wanted.change_of_pause(stored.pause) or "unchanged", wanted.version)
 
 
 def _record(trigger_id: str, definition: Definition | None, partition: int) -> Outgoing:

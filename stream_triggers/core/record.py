@@ -61,6 +61,12 @@ class Definition(msgspec.Struct, frozen=True):
     author: str | None = None
     pause: Pause | None = None
 
+    def change_of_pause(self, before: Pause | None) -> Literal["paused", "resumed"] | None:
+        """What this record makes of the pause before it; None if nothing."""
+        if self.pause is None or self.pause == before:
+            return None
+        return "paused" if self.pause.is_in_force(self.time_ms) else "resumed"
+
 
 class Fact(msgspec.Struct, frozen=True):
     """A leaf accepted a message, written to the keyed stage with the ``fields`` its trigger needs.

@@ -99,7 +99,7 @@ def _keyed_plan(trigger: Trigger, functions: Functions, pause: Pause | None) -> 
 
 
 def _follower(keyed: KeyedPlan) -> Plan | None:
-    """An epoch does not make news of what a status has said before."""
+    """What takes the statuses of a trigger's runs, if it follows them; a raised epoch makes no news of old ones."""
     trigger, wanted = keyed.trigger, wanted_news(keyed.trigger.flow)
     if not wanted:
         return None

@@ -6,8 +6,8 @@ Rules:
 3. A table is compacted and has one partition, which every worker reads whole: ``trigger-definitions``, ``progress``.
    A claims changelog is compacted too, and deleted when no claim in it can be asked for any more; that of the keyed
    stage is compacted only.
-4. Inputs and outputs may have been made by others, with any number of partitions.
-   The facts have as many for good: their number says where what a key remembers is filed.
+4. Inputs and outputs may have been made by others, with any number of partitions. The facts have theirs for good: it
+   says where what a key remembers is filed.
 5. A version of a trigger is kept for as long as messages are that it was in force for: what they had to fire can be
    verified.
 """

@@ -50,8 +50,8 @@ What cannot be judged
 * A claim is kept for ``claim_retention_ms`` and up to a third longer. A repeat that comes later may fire again or not;
   if it does, and its run record is younger than the one before by the retention, it counts as ``refired``.
 * Of triggers with memory or time the facts are compared with the messages, and what is made of the facts is made once
-  more. For the latter all facts must be there, from the first on: else ``unevaluated`` counts their invocations, which
-  are looked through for repeats.
+  more. For the latter all facts must be there, from the first on: else their invocations count as ``unjudged`` and
+  ``unevaluated``, and are looked through for repeats.
 * Where not everything was read (``since_ms``, or old outputs are gone), a decision that something is a repeat is
   believed if nothing is known of what it repeats.
 * A run record outside of the range accounts for one invocation of its run id, of any content: an invocation of the same

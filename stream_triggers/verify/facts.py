@@ -96,7 +96,7 @@ class Facts:
         position = Position(*self._scope.inputs[place], record.offset())
         try:
             facts = plan.keyed.routing.facts(message, (leaf, *more), position).facts
-        except EvaluationFailed:
+        except EvaluationFailed:  # a worker writes no facts then: a decision and a dead letter
             return
         claim = plan.run_ids.of_one(kind_of(message), message.id)
         for fact in facts:
@@ -250,7 +250,7 @@ class Facts:
 
 
 EXTRA_MAX = 100
-"""Facts of one message that nothing accounts for of which more than the number is held."""
+"""So many facts of one message that nothing accounts for are held; those beyond are only counted."""
 
 
 class _Message:

@@ -62,7 +62,8 @@ INVOCATION: Kind = 0
 RUN: Kind = 1
 DECISION: Kind = 2
 LETTER: Kind = 3
-REPORTS = (DECISION, LETTER)
+NOTICES = (DECISION, LETTER)
+"""What is told of a fact and is no run."""
 
 DUE, ALLOWED, FOUND = 0, 1, 2
 """The sides: it must be there, it may be there, it is there."""
@@ -218,11 +219,11 @@ class Keyed:
             *place, time_ms = _FOUND.unpack_from(value)
             row = _Row(run, kind, digest, side, trigger_id, version, (place[0], place[1]), time_ms)
             # A decision that a version cannot be used names one that has never been compiled.
-            if side != FOUND or kind in REPORTS or (trigger_id, version) in self._versions:
+            if side != FOUND or kind in NOTICES or (trigger_id, version) in self._versions:
                 yield row
 
     def _judge(self, run: bytes, kind: Kind, rows: Iterator[_Row]) -> None:
-        """One run id: its invocations, or its run records; or one decision."""
+        """One run id: its invocations, or its run records; or one notice."""
         sides = tuple(Counter[bytes]() for _ in (DUE, ALLOWED, FOUND))
         first: dict[int, _Row] = {}
         for row in rows:
@@ -230,7 +231,7 @@ class Keyed:
             first.setdefault(row.side, row)
         due, allowed, found = sides
         missing, extra = (due - found).total(), (found - due - allowed).total()
-        if kind in REPORTS:
+        if kind in NOTICES:
             extra = 0
         wrong = min(missing, extra)
         if self._is_both(next(iter(first.values()))):
@@ -251,9 +252,10 @@ class Keyed:
         if not count:
             return
         row = first.get(FOUND)
-        topic = self._topics.invocations if kind == INVOCATION else self._topics.trigger_runs
+        topics = self._topics
+        topic = {INVOCATION: topics.invocations, LETTER: topics.dead_letters}.get(kind, topics.trigger_runs)
         found = None if row is None else Position(topic, *row.place)
         trigger_id = next(iter(first.values())).trigger_id
-        run_id = "" if kind in REPORTS else run.hex()
+        run_id = "" if kind in NOTICES else run.hex()
         self._report.add(Finding(fault, run_id, trigger_id, None, found, f"{_NAMES[kind]} {detail}"))
         self._report.add_unnamed(fault, count - 1)

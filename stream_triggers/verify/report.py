@@ -52,7 +52,7 @@ class Report:
     refired: int = 0
     """Those that fired again, as they may when the claim has been forgotten."""
     facts: int = 0
-    """Facts that they had to make, for triggers with memory or time."""
+    """Facts that the messages had to make, for triggers with memory or time."""
     unevaluated: int = 0
     """Invocations of such triggers, of which the facts were not evaluated again, for not all of them are read."""
     unjudged: int = 0

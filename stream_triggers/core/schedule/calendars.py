@@ -78,12 +78,9 @@ def _days(value: JsonValue, path: str, calendars: Calendars) -> JsonValue:
 
 def _calendar(name: str, path: str, calendars: Calendars) -> list[JsonValue]:
     if name not in calendars:
-        hint = suggestion(name, [*calendars, *WEEKDAYS]) or f"name its days under {_ROOT} of the same file"
+        hint = suggestion(name, [*calendars, *WEEKDAYS]) or "name its days under calendars of the same file"
         raise InvalidTrigger(path, f'there is no calendar "{name}"', hint=hint)
     return calendars[name]
-
-
-_ROOT = "calendars"
 
 
 def _is_name(text: str) -> bool:

@@ -27,7 +27,7 @@ class Defined(NamedTuple):
     version: str
     offset: int
     form: bytes
-    is_scheduled: bool
+    is_scheduled: bool = False
     pause: Pause | None = None
 
 

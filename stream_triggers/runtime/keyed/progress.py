@@ -9,10 +9,10 @@ Rules:
 2. Progress never goes back, whoever writes: the table keeps the latest instant of each partition.
 3. The watermark is the least progress of all input partitions, and 0 while that of any is unknown. A partition that
    nobody works on holds it back; nothing is concluded from a silence that nobody has listened to.
-   Progress of one's own counts before it is committed: what is written next is in the same transaction or a later one.
-4. The owner of a facts partition says there, too, for which instant it waits, so that the owners of inputs measure
+4. Progress of one's own counts before it is committed: what is written next is in the same transaction or a later one.
+5. The owner of a facts partition says there, too, for which instant it waits, so that the owners of inputs measure
    their progress then. That is a hint: they do it now and then anyway.
-5. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
+6. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
    messages before it, once nothing has come for a while.
 """
 
