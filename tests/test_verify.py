@@ -451,6 +451,16 @@ def test_whatever_an_invocation_derives_from_its_cause_is_compared(name: str, va
     assert (finding.fault, finding.detail) == ("wrong", f"differs in {name}")
 
 
+def test_what_is_too_deep_in_its_chain_need_not_fire() -> None:
+    bundle = EngineBundle()
+    bundle.define(SHIP)
+    worker = bundle.ready()
+    bundle.send(msgspec.structs.replace(paid("e1"), depth=31), msgspec.structs.replace(paid("e2"), depth=32))
+    bundle.work_off(worker)
+    assert found(judge(bundle)) == []
+    assert bundle.fired() == ["ship event/e1"]
+
+
 def test_an_invocation_of_a_message_that_failed_is_found() -> None:
     bundle = fired_bundle()
     bundle.define({**SHIP, "args": {"missing": "${event.payload.missing}"}})

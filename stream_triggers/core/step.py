@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import orjson
 
+from stream_triggers.core.flow import DEPTH_DEFAULT
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Kind, Message, kind_of, require_short
 from stream_triggers.core.route import Plan
 from stream_triggers.errors import EvaluationFailed
-
-DEPTH_MAX = 2**31 - 1
-"""The largest depth a message can say; a chain that is longer stays there."""
 
 
 def key_and_arguments(
@@ -38,10 +36,14 @@ def key_and_arguments(
     return key, arguments
 
 
-def depth_after(message: Message) -> int:
-    """The depth of what ``message`` triggers."""
-    depth = message.depth
-    return depth + 1 if depth < DEPTH_MAX else DEPTH_MAX
+def too_deep(message: Message) -> str | None:
+    """Why ``message`` triggers nothing directly: its chain of causes is as long as one may be; None if it is not.
+
+    A trigger with another ``max_depth`` fires in the keyed stage.
+    """
+    if message.depth < DEPTH_DEFAULT:
+        return None
+    return f"this run would be {message.depth + 1} deep in its chain of causes, max_depth is {DEPTH_DEFAULT}"
 
 
 def invoke(owner: Plan, message: Message, bytes_max: int) -> Invocation:
@@ -61,5 +63,5 @@ def invoke(owner: Plan, message: Message, bytes_max: int) -> Invocation:
         causes=(f"{kind}/{message.id}",),
         traceparent=message.traceparent,
         root=message.root or message.id,
-        depth=depth_after(message),
+        depth=message.depth + 1,
     )

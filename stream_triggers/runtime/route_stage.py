@@ -24,7 +24,7 @@ from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import Kind, Message, Position
 from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
-from stream_triggers.core.step import depth_after, key_and_arguments
+from stream_triggers.core.step import key_and_arguments, too_deep
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.claims import Claims, claim_prefix
 from stream_triggers.runtime.codec import encode
@@ -196,6 +196,9 @@ class RouteStage:
                     self._write_facts(plan.keyed, firing, outputs)
                     continue
                 plan = match.plan
+            if (problem := too_deep(message)) is not None:
+                self._decide(_decision("too_deep", plan, kind, message, record, run_id.hex(), problem), source, outputs)
+                continue
             try:
                 key, arguments = key_and_arguments(plan, message, kind, run_id.hex(), bytes_max)
             except EvaluationFailed as failure:
@@ -207,7 +210,7 @@ class RouteStage:
             root = message.root.encode() if message.root else id_bytes
             invocation, run, run_hex = encode_firing(
                 run_id, key, arguments, id_bytes, time_bytes,
-                message.traceparent, root, depth_after(message), record.offset(),
+                message.traceparent, root, message.depth + 1, record.offset(),
             )  # fmt: skip
             outputs.invocations.append({"value": invocation, "key": key.encode() if key else run_hex})
             outputs.runs.append({"value": run, "key": run_hex, "partition": source.runs_partition})

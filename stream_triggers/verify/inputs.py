@@ -18,7 +18,7 @@ from typing import TypeAlias
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Event, Message, TaskResult, TaskStatus, kind_of
 from stream_triggers.core.route import LeafGroup, Plan, route_of
-from stream_triggers.core.step import invoke
+from stream_triggers.core.step import invoke, too_deep
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.codec import event_prefixes, parse_prefix, result_prefixes, status_prefixes
 from stream_triggers.runtime.log import Record, TopicPartition, partition_of
@@ -121,6 +121,8 @@ class Inputs:
                 continue
             if owner.keyed is not None:
                 self._ledger.expect(run_of(owner, message), place, offset, Mark.HELD, NO_DIGEST, trigger_id, time_ms)
+                continue
+            if too_deep(message) is not None:
                 continue
             try:
                 invocation = invoke(owner, message, self._message_bytes_max)

@@ -168,6 +168,8 @@ class Outputs:
             case "duplicate":
                 run_id = decision.run_id or ""
                 self._ledger.find(run_id, place, decision.offset, Mark.SUPPRESSED, found, trigger_id=trigger_id)
+            case "too_deep":
+                pass  # whatever it says, a message that had to fire is missed for itself
             case reason:
                 self._ledger.find_notice(place, decision.offset, Mark.DECIDED, found, STAGES[reason], trigger_id)
 

@@ -323,10 +323,12 @@ def test_what_is_nested_too_deeply_to_be_written_fails_its_trigger_only() -> Non
     assert stage.letters() == ["arguments nesting @0"]
 
 
-def test_a_chain_that_is_as_deep_as_can_be_said_stays_there() -> None:
-    stage = Stage(SHIP).process(msgspec.structs.replace(paid("e1"), depth=2**31 - 1))
+def test_a_chain_of_causes_ends_where_it_is_as_long_as_one_may_be() -> None:
+    stage = Stage(SHIP).process(*[msgspec.structs.replace(paid(f"e{n}"), depth=n) for n in (31, 32, 2**31 - 1)])
     (invocation,) = decoded(stage.outputs.invocations, Invocation)
-    assert invocation.depth == 2**31 - 1
+    assert (invocation.causes, invocation.depth) == (("event/e31",), 32)
+    assert stage.decisions() == ["too_deep ship event/e32 @1", f"too_deep ship event/e{2**31 - 1} @2"]
+    assert stage.letters() == []
 
 
 def test_a_dead_letter_holds_no_more_than_a_record_may() -> None:

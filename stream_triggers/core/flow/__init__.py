@@ -4,6 +4,6 @@ What comes of it is in ``core.keyed.gates``.
 """
 
 from stream_triggers.core.flow.notation import FLOW_FIELDS, flow_json, parse_flow
-from stream_triggers.core.flow.settings import FREE, Flow
+from stream_triggers.core.flow.settings import DEPTH_DEFAULT, FREE, Flow
 
-__all__ = ["FLOW_FIELDS", "FREE", "Flow", "flow_json", "parse_flow"]
+__all__ = ["DEPTH_DEFAULT", "FLOW_FIELDS", "FREE", "Flow", "flow_json", "parse_flow"]
