@@ -64,6 +64,15 @@ def test_a_function_that_fails_is_told_and_the_other_triggers_fire(
     assert [(each.trigger, each.stage) for each in tester.dead_letters] == [("fails", stage)] * 2
 
 
+@pytest.fixture
+def _as_in_a_program() -> Iterator[None]:
+    """Ctrl-C raises, which it does not in what a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_as_in_a_program")
 def test_a_ctrl_c_while_a_function_runs_ends_the_program() -> None:
     tester = TriggerTester({**PLAIN, "args_from": {"event": f"{HERE}:fail"}}, allow_modules=[HERE])
     with pytest.raises(KeyboardInterrupt):
