@@ -36,10 +36,11 @@ from stream_triggers.core.route import Match
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.keyed.facts import partition_of, state_key
 from stream_triggers.runtime.log import Record, TopicPartition
-from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.store import Store
+from stream_triggers.verify.buffer import Buffer
 from stream_triggers.verify.decoding import digest, read
 from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS, History
-from stream_triggers.verify.ledger import DIGEST_BYTES, NO_DIGEST, ROWS_MAX, run_key
+from stream_triggers.verify.ledger import DIGEST_BYTES, NO_DIGEST, run_key
 from stream_triggers.verify.report import Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
 
@@ -86,7 +87,7 @@ class Facts:
         self._input_ends: Mapping[TopicPartition, int] = {}
         self._trimmed: set[int] = set()
         self._kept_from_ms: dict[int, int] = {}
-        self._held: list[tuple[str, bytes, bytes]] = []
+        self._buffer = Buffer(store)
         self._count = 0
 
     def ask(self, match: Match, message: Message, record: Record, place: int) -> None:
@@ -131,7 +132,7 @@ class Facts:
 
     def judge(self) -> None:
         """Compare."""
-        self._flush()
+        self._buffer.flush()
         for _, of_claim in groupby(self._rows(), key=lambda row: row.claim):
             for _, of_partition in groupby(of_claim, key=lambda row: row.place):
                 fired_ms: int | None = None
@@ -232,14 +233,7 @@ class Facts:
     ) -> None:
         self._count += 1
         key = _KEY.pack(claim, place, offset, mark, digest_, self._count)
-        self._held.append((CLAIMS, key, value + trigger_id.encode()))
-        if len(self._held) >= ROWS_MAX:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._held:
-            self._store.apply(Changes(puts=self._held))
-            self._held = []
+        self._buffer.put(CLAIMS, key, value + trigger_id.encode())
 
     def _rows(self) -> Iterator[_Row]:
         for key, value in self._store.scan(CLAIMS, b"", b"\xff" * (_KEY.size + 1)):

@@ -40,10 +40,11 @@ from stream_triggers.runtime.lag import committed_offsets, partitions_of
 from stream_triggers.runtime.log import Log, Record
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.reading import read_between
-from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
+from stream_triggers.verify.buffer import Buffer
 from stream_triggers.verify.history import History
-from stream_triggers.verify.ledger import ROWS_MAX, run_key
+from stream_triggers.verify.ledger import run_key
 from stream_triggers.verify.report import FINDINGS_KEPT_MAX, Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
 
@@ -113,7 +114,7 @@ class Keyed:
         self._compile = compiler(functions, config.payload_bytes_max)
         self._claim_retention_ms = config.claim_retention_ms
         self._versions: set[tuple[str, str]] = set()
-        self._held: list[tuple[str, bytes, bytes]] = []
+        self._buffer = Buffer(store)
         self._count = 0
         self._side, self._read = DUE, 0
         self._partitions = partitions_of(cluster, [topics.trigger_facts])
@@ -146,7 +147,7 @@ class Keyed:
 
     def judge(self) -> None:
         """Compare."""
-        self._flush()
+        self._buffer.flush()
         for (run, kind), rows in groupby(self._rows(), key=lambda row: (row.run, row.kind)):
             if self._is_whole:
                 self._judge(run, kind, rows)
@@ -203,14 +204,7 @@ class Keyed:
         self._count += 1
         key = _KEY.pack(run, kind, digest, side, self._count)
         name = f"{value.trigger_id or ''}\0{version}".encode()
-        self._held.append((KEYED, key, _FOUND.pack(*place, time_ms) + name))
-        if len(self._held) >= ROWS_MAX:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._held:
-            self._store.apply(Changes(puts=self._held))
-            self._held = []
+        self._buffer.put(KEYED, key, _FOUND.pack(*place, time_ms) + name)
 
     def _rows(self) -> Iterator[_Row]:
         for key, value in self._store.scan(KEYED, b"", b"\xff" * (_KEY.size + 1)):

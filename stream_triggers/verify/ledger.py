@@ -23,7 +23,8 @@ from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from stream_triggers.core.invocation import RUN_ID_BYTES
-from stream_triggers.runtime.store import Changes, Store
+from stream_triggers.runtime.store import Store
+from stream_triggers.verify.buffer import Buffer
 
 RUNS, NOTICES = "runs", "notices"
 
@@ -32,9 +33,6 @@ INVOCATIONS_PLACE = 1 << 31
 
 DIGEST_BYTES = 16
 NO_DIGEST = bytes(DIGEST_BYTES)
-
-ROWS_MAX = 8192
-"""Rows that are held before they are written: a few megabytes."""
 
 Item: TypeAlias = tuple[bytes, bytes]
 """Key and value of a row."""
@@ -109,7 +107,7 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._held: list[tuple[str, bytes, bytes]] = []
+        self._buffer = Buffer(store)
         self.rows = {RUNS: 0, NOTICES: 0}
         """How many rows were written."""
 
@@ -149,22 +147,14 @@ class Ledger:
         key = _MESSAGE.pack(place, offset, mark) + _FOUND.pack(*found)
         self._put(NOTICES, key, digest + f"{stage}\0{trigger_id}".encode())
 
-    def flush(self) -> None:
-        """Write what is held."""
-        if self._held:
-            self.store.apply(Changes(puts=self._held))
-            self._held = []
-
     def read(self, column: str) -> Iterator[Item]:
         """The rows of a column in order, as they are now; ``run_row`` and ``notice_row`` say what they mean."""
-        self.flush()
+        self._buffer.flush()
         return self.store.scan(column, b"", b"\xff" * (_RUN.size + 1))
 
     def _put(self, column: str, key: bytes, value: bytes) -> None:
         self.rows[column] += 1
-        self._held.append((column, key, value))
-        if len(self._held) >= ROWS_MAX:
-            self.flush()
+        self._buffer.put(column, key, value)
 
 
 def run_key(run_id: str) -> tuple[bytes, bytes]:
