@@ -161,9 +161,9 @@ class Step:
                 self.refuse_all(reason, detail, occurrences)
 
     @property
-    def is_paused(self) -> bool:
-        """Whether nothing may fire now."""
-        return self.pause is not None and self.pause.is_in_force(self.clocks.wall_ms)
+    def pause_in_force(self) -> Pause | None:
+        """The pause for which nothing may fire now."""
+        return self.pause if self.pause is not None and self.pause.is_in_force(self.clocks.wall_ms) else None
 
     def outcome(self, report: tuple[str, News] | None = None) -> Outcome:
         """What has come of the step."""

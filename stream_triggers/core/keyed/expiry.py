@@ -71,8 +71,8 @@ def _time_out(step: Step, present: tuple[Occurrence, ...], end_ms: int) -> None:
     trigger = step.plan.trigger
     if trigger.on_timeout is None:
         return
-    if step.pause is not None and step.is_paused:
-        step.refuse_all("paused", step.pause.words, present)
+    if (pause := step.pause_in_force) is not None:
+        step.refuse_all("paused", pause.words, present)
         return
     depth = max([each.depth for each in present]) + 1
     if depth > trigger.flow.max_depth:
@@ -88,8 +88,8 @@ def forget_old(step: Step, next_ms: int | None) -> tuple[int | None, int | None]
     trigger, watermark_ms = step.plan.trigger, step.clocks.watermark_ms
     wall_ms: int | None = None
     for lone in step.plan.lone:
-        if lone.leaf in step.memory and step.pause is not None and step.is_paused:
-            wall_ms = least(wall_ms, step.pause.until_ms)
+        if lone.leaf in step.memory and (pause := step.pause_in_force) is not None:
+            wall_ms = least(wall_ms, pause.until_ms)
         elif lone.leaf in step.memory:
             due_ms = next_look_ms(lone, step.memory[lone.leaf], trigger.id)
             if lone.vetoes:

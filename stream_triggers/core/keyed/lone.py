@@ -43,9 +43,7 @@ class Looked(NamedTuple):
     refused: tuple[tuple[Reason, str, tuple[Occurrence, ...]], ...] = ()
 
 
-def look_at(
-    lone: Lone, memory: Any, pool: Pool, trigger: Trigger, clocks: Clocks, pause: Pause | None = None
-) -> Looked:
+def look_at(lone: Lone, memory: Any, pool: Pool, trigger: Trigger, clocks: Clocks, pause: Pause | None) -> Looked:
     """Decide what is due of a schedule."""
     if memory is None:
         return Looked([clocks.wall_ms, 0])
