@@ -10,12 +10,12 @@ import typer
 from stream_triggers import broker
 from stream_triggers.broker import Broker
 from stream_triggers.cli import terminal
+from stream_triggers.cli.settings import AsJson
 from stream_triggers.core.message import JsonValue
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Kafka on this machine, for development.")
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where its data is kept.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()

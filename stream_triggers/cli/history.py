@@ -21,9 +21,10 @@ import typer
 
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.reading import Progress, records
-from stream_triggers.cli.settings import Settings, configured
-from stream_triggers.cli.triggers import no_trigger, pause_text
+from stream_triggers.cli.settings import AsJson, Settings, configured
+from stream_triggers.cli.triggers import pause_text
 from stream_triggers.cli.verify import Lines, range_ms
+from stream_triggers.client.definitions import no_trigger
 from stream_triggers.core.invocation import Decision, TriggerRun
 from stream_triggers.core.record import DeadLetter, Definition, Fact
 from stream_triggers.errors import InvalidMessage, Misconfigured
@@ -74,7 +75,7 @@ def history(
     since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"From then on. {_WHEN}")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Before then. Likewise.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The latest N entries.")] = SHOWN,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a trigger has done: its versions and pauses, its runs, what it did not fire and why, its dead letters.
 

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from stream_triggers.cli import terminal
+from stream_triggers.cli.settings import AsJson
 from stream_triggers.core.condition import ScheduleLeaf, leaves
 from stream_triggers.core.instant import INSTANT_END_MS, instant_text, local_text, parse_instant
 from stream_triggers.core.message import JsonValue
@@ -56,7 +57,7 @@ def next_instants(
     zone: Annotated[str | None, typer.Option("--zone", metavar="ZONE", help="The expression's time zone.")] = None,
     gap: Annotated[Gap | None, typer.Option("--gap", help="For local times that a clock leaves out.")] = None,
     fold: Annotated[Fold | None, typer.Option("--fold", help="For local times that come twice.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the next instants of a cron expression, or of every schedule in a trigger file; needs no broker.
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from stream_triggers.cli import cluster, terminal
-from stream_triggers.cli.settings import Settings, configured
-from stream_triggers.cli.triggers import no_trigger
+from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, Client
+from stream_triggers.client.definitions import no_trigger
 from stream_triggers.core.duration import parse_duration
 from stream_triggers.core.instant import parse_instant
 from stream_triggers.core.record import PauseMode
@@ -18,8 +18,6 @@ from stream_triggers.errors import InvalidTrigger, Rejected
 from stream_triggers.runtime.clock import SystemClock
 
 CatchUp: TypeAlias = Literal["none", "latest", "all"]
-
-_JSON = "Print the result as JSON."
 
 
 @configured("cluster")
@@ -47,7 +45,7 @@ def pause(
         str, typer.Option("--why", metavar="TEXT", help="Kept with it, and told with what does not fire.")
     ] = "",
     author: Annotated[str | None, typer.Option("--author", metavar="NAME", help="Likewise.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Keep a trigger from firing, until it is resumed. Applying other versions of it meanwhile resumes nothing.
 
@@ -81,7 +79,7 @@ def resume(
         CatchUp | None,
         typer.Option("--catchup", help="What fires of what was kept; else as was said when it was paused."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let a paused trigger fire again, and what was kept for it.
 

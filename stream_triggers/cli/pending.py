@@ -19,10 +19,9 @@ import typer
 
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.reading import Progress, records
-from stream_triggers.cli.settings import Settings, configured
-from stream_triggers.cli.triggers import no_trigger
+from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.cli.verify import Lines
-from stream_triggers.client.definitions import Definitions
+from stream_triggers.client.definitions import Definitions, no_trigger
 from stream_triggers.config import Config
 from stream_triggers.core.keyed.pending import Open, Pending, pending
 from stream_triggers.core.keyed.plan import KeyedPlan
@@ -86,7 +85,7 @@ def show_pending(
     key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only this key; reads one partition only.")] = None,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Keys that are shown.")] = SHOWN,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a trigger with memory waits for: by key what has come, what is missing, and until when.
 

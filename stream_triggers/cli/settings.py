@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
@@ -24,6 +24,9 @@ from stream_triggers.runtime.topics import CREATE_COMMAND, Topics
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+"""The option of commands that print one result."""
 
 LOCAL_BROKER = "local broker"
 """The source of ``bootstrap_servers`` when it is this machine's own broker."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, assert_never
 
@@ -10,20 +10,17 @@ import msgspec
 import typer
 
 from stream_triggers.cli import cluster, terminal
-from stream_triggers.cli.settings import Settings, configured
+from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, StoredTrigger
-from stream_triggers.client.definitions import validated
+from stream_triggers.client.definitions import no_trigger, validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
-from stream_triggers.core.fields import suggestion
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import Pause
 from stream_triggers.core.schedule import in_words
 from stream_triggers.core.trigger import Trigger, version
-from stream_triggers.errors import InvalidTrigger, Rejected
+from stream_triggers.errors import InvalidTrigger
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.trigger_file import dump_triggers, load_triggers
-
-_JSON = "Print the result as JSON."
 
 
 @configured("cluster")
@@ -33,7 +30,7 @@ def apply(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and write nothing.")] = False,
     author: Annotated[str | None, typer.Option("--author", metavar="NAME", help="Kept with what changes.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Store the triggers of files: all of them, or none when one is wrong. Others stay as they are.
 
@@ -55,7 +52,7 @@ def apply(
 
 
 @configured("cluster")
-def list_triggers(settings: Settings, *, as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False) -> None:
+def list_triggers(settings: Settings, *, as_json: AsJson = False) -> None:
     """List the stored triggers.
 
     For example:
@@ -76,7 +73,7 @@ def describe(
     settings: Settings,
     trigger_id: Annotated[str, typer.Argument(metavar="ID", help="The trigger.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a stored trigger, as a file that apply takes.
 
@@ -106,7 +103,7 @@ def delete(
     settings: Settings,
     trigger_id: Annotated[str, typer.Argument(metavar="ID", help="The trigger.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a stored trigger: it fires no more.
 
@@ -136,7 +133,7 @@ def reset(
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Told with the decision.")] = "",
     author: Annotated[str, typer.Option("--author", metavar="NAME", help="Told with the decision.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Have a trigger forget everything of a key: what it waits for, holds and counts, also a breaker that has tripped.
 
@@ -219,9 +216,3 @@ def _in_words(leaf: Leaf) -> str:
             return in_words(leaf.schedule)
         case _:
             assert_never(leaf)
-
-
-def no_trigger(trigger_id: str, known: Collection[str]) -> Rejected:
-    """The error that nothing is stored under an id, with what was probably meant of those that are ``known``."""
-    hint = suggestion(trigger_id, known) or "stream-triggers list shows those there are"
-    return Rejected(f"there is no trigger {trigger_id}", hint=hint)

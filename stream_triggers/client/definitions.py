@@ -12,13 +12,13 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import orjson
 from msgspec.structs import replace
 
-from stream_triggers.core.fields import at
+from stream_triggers.core.fields import at, suggestion
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import CaughtUp, Definition, Pause, PauseMode
 from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, trigger_json, version
@@ -256,6 +256,12 @@ def _require_sensible(pause: Pause, now_ms: int) -> None:
             raise Rejected(
                 f"{name} of a pause has {len(text)} characters, the limit is {PAUSE_CHARS_MAX}", hint="say it shorter"
             )
+
+
+def no_trigger(trigger_id: str, known: Collection[str]) -> Rejected:
+    """The error that nothing is stored under an id, with what was probably meant of those that are ``known``."""
+    hint = suggestion(trigger_id, known) or "stream-triggers list shows those there are"
+    return Rejected(f"there is no trigger {trigger_id}", hint=hint)
 
 
 def _readable(stored: Definition) -> Definition:

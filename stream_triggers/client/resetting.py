@@ -10,9 +10,8 @@ Rules:
 
 from __future__ import annotations
 
-from stream_triggers.client.definitions import Definitions
+from stream_triggers.client.definitions import Definitions, no_trigger
 from stream_triggers.core.condition import picks
-from stream_triggers.core.fields import suggestion
 from stream_triggers.core.keyed.manual import reset_fact
 from stream_triggers.core.message import TEXT_BYTES_MAX
 from stream_triggers.core.trigger import Trigger, needs_state
@@ -37,8 +36,7 @@ class Resets:
         """Let a trigger forget everything of a key; gives the reset's id, raises ``Rejected``."""
         stored = self._definitions.defined(trigger_id)
         if stored is None:
-            hint = suggestion(trigger_id, self._definitions.stored()) or "stream-triggers list shows those there are"
-            raise Rejected(f"there is no trigger {trigger_id}", hint=hint)
+            raise no_trigger(trigger_id, self._definitions.stored())
         trigger, defined = stored
         if not needs_state(trigger) and defined.pause is None:
             raise Rejected(f"trigger {trigger_id} remembers nothing", hint="there is nothing to reset")
