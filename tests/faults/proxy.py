@@ -1,8 +1,12 @@
-"""A TCP proxy between workers and the broker that reads what passes, and delays, drops or cuts what it is told to.
+"""A TCP proxy between workers and the broker that reads what passes, and delays, withholds or cuts what it is told to.
 
 Of every request it reads the header (which call, which number), of every response the number, so that it knows what a
 response answers. The broker tells clients its own address in three kinds of response; there its port is replaced by
 the proxy's, in place, since both take four bytes.
+
+It keeps to what can happen with a Kafka: answers come in the order of the requests on a connection, or not at all. One
+that is missing among others aborts the process in librdkafka (``txn_req_cnt > 0``, AddPartitionsToTxn answered after
+EndTxn), and neither a broker nor a network loses a single one.
 
 A ``Late`` request is the case that exactly-once with unnumbered commits is afraid of: the client sees its connection
 break and sends the request again, and the first one arrives when the client has long gone on.
@@ -50,8 +54,8 @@ class Delayed:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """The response never arrives; the connection lives on."""
+class Silenced:
+    """Neither the response nor what comes after it on its connection arrives; the connection lives on."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Late:
     calls: int = 1
 
 
-Trouble = Delayed | Dropped | Cut | Late
+Trouble = Delayed | Silenced | Cut | Late
 
 LATE: Mapping[Call, Late] = {
     Call.END_TXN: Late(after=Call.PRODUCE),
@@ -82,7 +86,7 @@ BEYOND_S = 3.0
 """Longer than the tests let a transaction be open, and than a client then waits for an answer in one."""
 
 TROUBLES: Mapping[Call, tuple[Trouble, ...]] = {
-    call: (Cut(), Delayed(0.5), Dropped(), Delayed(BEYOND_S), LATE[call]) for call in LATE
+    call: (Cut(), Delayed(0.5), Silenced(), Delayed(BEYOND_S), LATE[call]) for call in LATE
 }
 """Everything that can happen to the calls of a transaction."""
 
@@ -180,6 +184,7 @@ class _Connection:
         self._broker, self._to_broker = broker
         self._asked: dict[int, int] = {}
         self._is_late = False
+        self._is_silent = False
         proxy._spawn(self._pump(self._client, self._request))
         proxy._spawn(self._pump(self._broker, self._response))
 
@@ -208,10 +213,13 @@ class _Connection:
     async def _response(self, frame: bytes) -> None:
         (number,) = struct.unpack_from(">i", frame)
         call = self._asked.pop(number)
-        match self._proxy._take(call, (Delayed, Dropped, Cut)):
+        if self._is_silent:
+            return
+        match self._proxy._take(call, (Delayed, Silenced, Cut)):
             case Delayed(seconds):
                 await asyncio.sleep(seconds)
-            case Dropped():
+            case Silenced():
+                self._is_silent = True
                 return
             case Cut():
                 raise ConnectionAbortedError

@@ -11,7 +11,7 @@ from stream_triggers.broker import Broker
 from stream_triggers.errors import Unsettled
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicSpec
-from tests.faults.proxy import LATE, TROUBLES, Call, Cut, Dropped, Proxy
+from tests.faults.proxy import LATE, TROUBLES, Call, Cut, Silenced, Proxy
 from tests.faults.scene import Scene
 
 pytestmark = pytest.mark.kafka
@@ -47,7 +47,7 @@ def test_an_answer_that_is_late_or_never_comes_loses_and_doubles_nothing(
 
 
 def test_a_worker_that_is_not_told_its_producer_id_asks_again(scene: Scene, proxy: Proxy) -> None:
-    for trouble in (Cut(), Dropped()):
+    for trouble in (Cut(), Silenced()):
         is_met = proxy.prepare(Call.INIT_PRODUCER_ID, trouble)
         life = scene.crew.start("0")
         is_met()
@@ -118,3 +118,25 @@ def test_a_producer_whose_transactions_were_ended_with_an_answer_goes_on(log: Ka
         producer.produce("written", [Outgoing(key=None, value=b"2")])
         producer.abort()
     producer.close()
+
+
+def test_a_producer_that_aborts_before_it_heard_which_partitions_take_part_is_given_up(
+    log: KafkaLog, proxy: Proxy
+) -> None:
+    producer = log.producer()
+    producer.open()
+    producer.begin()
+    is_silenced = proxy.prepare(Call.ADD_PARTITIONS_TO_TXN, Silenced())
+    producer.produce("written", [Outgoing(key=None, value=b"1")])
+    is_silenced()
+    producer.abort()
+    with pytest.raises(Unsettled, match="may have been sent twice"):
+        producer.begin()
+    producer.close()
+    del producer  # only now the client ends, which aborted the process when a single answer was missing
+    second = log.producer()
+    second.open()
+    second.begin()
+    second.produce("written", [Outgoing(key=None, value=b"2")])
+    second.commit()
+    second.close()
