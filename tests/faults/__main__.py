@@ -3,7 +3,7 @@
     python -m tests.faults --minutes 10
 
 Rounds take turns: a ``storm`` of workers that end and start again, with the broker killed in the middle; a ``rotation``
-of ends, pauses and zombies; a ``wire`` that delays, drops and breaks what passes between workers and the broker. It
+of ends, pauses and zombies; a ``wire`` that delays, withholds and breaks what passes between workers and the broker. It
 goes on until the time is over and the faults are reached. The last line says what was counted; the exit status is 1
 when anything was lost, doubled, wrong or out of order, and the round's seed makes its choices again.
 """

@@ -11,7 +11,7 @@ from stream_triggers.broker import Broker
 from stream_triggers.errors import Unsettled
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicSpec
-from tests.faults.proxy import LATE, TROUBLES, Call, Cut, Silenced, Proxy
+from tests.faults.proxy import LATE, TROUBLES, Call, Cut, Proxy, Silenced
 from tests.faults.scene import Scene
 
 pytestmark = pytest.mark.kafka
