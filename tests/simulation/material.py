@@ -142,6 +142,19 @@ _KEYED: Sequence[Mapping[str, Any]] = (
         "when": {"event": "paid"},
         "circuit_breaker": {"failures": {"max": 2, "per": "20s"}, "for": "4s"},
     },
+    {
+        "id": "q-again",
+        "task": "orders.note",
+        "key": "${event.payload.order}",
+        "when": {"sequence": [{"times": 2, "of": {"event": "paid"}}, {"event": "cancelled"}], "within": "20s"},
+    },
+    {
+        "id": "q-again",
+        "task": "orders.note",
+        "key": "${event.payload.order}",
+        "when": {"one_or_more": {"event": "paid", "as": "paid"}, "until": {"event": "cancelled"}},
+        "args": {"paid": "${all.paid}"},
+    },
 )
 
 START_MS = 1_700_000_000_000
@@ -237,6 +250,13 @@ PAUSED_IDS = frozenset(source["id"] for source in (_HOLD, _KEEP))
 
 KEYED_IDS = PAUSED_IDS | frozenset(source["id"] for source in _KEYED)
 """The triggers that meet the keyed stage, whatever their version, or where they are paused."""
+
+RESETS = tuple(
+    (trigger_id, key)
+    for trigger_id in sorted(KEYED_IDS)
+    for key in (("",) if trigger_id in ("j-count", "k-every", "n-failing", "n-keep") else ("o0", "o1", "o2"))
+)
+"""The triggers that can be reset, and keys of theirs."""
 
 MEANINGS: Mapping[bytes, tuple[Mapping[str, Any], Pause | None]] = {
     each.value: (each.trigger, each.pause) for each in REVISIONS if each.value is not None and each.trigger is not None

@@ -195,7 +195,7 @@ class Model:
         run_id = None if refusal.run_id is None else refusal.run_id.hex()
         if named:
             [one] = named
-            place = (one.topic, one.partition, one.offset, one.time_ms)
+            place = (one.topic, one.partition, entry.offset() if one.offset < 0 else one.offset, one.time_ms)
             kind, message_id = one.kind, one.id
         else:
             place = (entry.topic(), entry.partition(), entry.offset(), entry.timestamp()[1])

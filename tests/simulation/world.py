@@ -14,8 +14,12 @@ from random import Random
 
 from stream_triggers.config import Config
 from stream_triggers.core import record
+from stream_triggers.core.keyed.manual import reset_fact
+from stream_triggers.core.trigger import canonical
 from stream_triggers.runtime.clock import ManualClock
+from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.keyed import evaluate_stage
+from stream_triggers.runtime.keyed.facts import Defined, activation, partition_of, state_key
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, MemoryCluster, MemoryLog
 from stream_triggers.runtime.store import Changes
@@ -26,12 +30,14 @@ from tests.simulation.checks import Checks
 from tests.simulation.disk import Disk
 from tests.simulation.material import (
     MESSAGE_BYTES_MAX,
+    RESETS,
     REVISIONS,
     SETTLED_MS,
     START_MS,
     USABLE,
     Revision,
     Sent,
+    plan_of,
     remembered_definitions,
     some_message,
 )
@@ -46,6 +52,9 @@ DRAIN_TURNS_MAX = 3000
 
 RESTART_CHANCE = 0.3
 """Of an empty slot to get a process at each turn in which one goes on: what a supervisor does."""
+
+RESET_CHANCE = 0.5
+"""That somebody has a key forget everything when triggers are written: else few are reset that remember anything."""
 
 _SHORT_MS = (0, 0, 0, 1, 10, 60, 250)
 _LONG_MS = (500, 1100, 2000, 3100, 6100, 10_100)
@@ -135,7 +144,7 @@ class World:
         turns: Mapping[Turn, Callable[[], None]] = {
             "run": self._run_some,
             "write": self._write,
-            "define": self._define,
+            "define": self._operate,
             "away": self._send_away,
             "kill": self._kill_one,
             "stop": self._stop_one,
@@ -195,6 +204,28 @@ class World:
                 continue  # of what fails nothing tells whether it was a repeat that had been forgotten
             record = Outgoing(key=revision.trigger_id.encode(), value=revision.value)
             self.cluster.write(self.topics.trigger_definitions, [record])
+
+    def _operate(self) -> None:
+        """Authors and operators do something."""
+        self._define()
+        if self.random.random() < RESET_CHANCE:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Somebody has a key forget everything, as a client writes it, if the trigger is stored and can be used."""
+        trigger_id, key = self.random.choice(RESETS)
+        records = self.cluster.records(self.topics.trigger_definitions)
+        stored = [each for each in records if each.key() == trigger_id.encode()]
+        plan = plan_of(stored[-1].value() or b"") if stored else None
+        if plan is not None and plan.keyed is not None:
+            topic, now_ms = self.topics.trigger_facts, self.now_ms()
+            record_key = state_key(trigger_id, key)
+            place = partition_of(record_key, self.profile.partitions)
+            fact = reset_fact(trigger_id, plan.version, key, f"r{now_ms}", (topic, place), now_ms, "why not")
+            form = canonical(plan.trigger)
+            defined = Defined(trigger_id, plan.version, stored[-1].offset(), form, False, plan.pause)
+            written = Outgoing(key=record_key, value=encode(fact), partition=place)
+            self.cluster.write(topic, [activation(defined, place, now_ms), written])
 
     def _start(self, slot: str) -> None:
         """Start a process, also where one runs: as a supervisor does that took the first for dead."""
