@@ -611,11 +611,33 @@ def test_a_writer_that_was_overtaken_compares_again(bed):
     assert [change.what for change in ours.apply([TRIGGER])] == ["updated"]
 
 
-def test_a_change_that_never_commits_is_given_up(bed):
-    for _ in range(5):
+def refuse_commits(bed, number):
+    for _ in range(number):
         bed.cluster.faults.plan("commit", Fault.ABORTABLE)
-    with pytest.raises(Unavailable, match="in 5 attempts"):
+
+
+def test_a_change_that_others_overtake_again_and_again_is_made(bed):
+    refuse_commits(bed, 8)
+    assert [change.what for change in bed.client.apply([TRIGGER])] == ["created"]
+
+
+def test_programs_that_overtake_each_other_do_not_wait_alike():
+    def waited_s() -> float:
+        bed = Bed()
+        refuse_commits(bed, 4)
         bed.client.apply([TRIGGER])
+        return bed.clock.monotonic_s()
+
+    waits = {waited_s() for _ in range(20)}
+    assert len(waits) > 10
+    assert max(waits) < 3  # 0.2 + 0.4 + 0.8 + 1.6
+
+
+def test_a_change_that_never_commits_is_given_up(bed):
+    refuse_commits(bed, 1000)
+    with pytest.raises(Unavailable, match="within 30 s"):
+        bed.client.apply([TRIGGER])
+    assert 30 <= bed.clock.monotonic_s() < 35
 
 
 def test_the_asynchronous_client_sends_and_stores_the_same(bed):

@@ -5,7 +5,7 @@ Rules:
    it or nothing.
 2. A change is told by comparing versions with what is stored: applying the same triggers again writes nothing.
 3. Two programs that change triggers at once do so one after the other: the transactional id is the same, and the one
-   that was overtaken compares again with what the other has written.
+   that was overtaken compares again, after a pause that chance draws, with what the other has written.
 4. A pause belongs to the trigger, not to a version: applying another one leaves it as it is.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from random import uniform
 from typing import Literal, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import orjson
@@ -43,9 +44,13 @@ Edit: TypeAlias = Callable[[Definition | None], Definition | None]
 PAUSE_CHARS_MAX = 500
 """Longest reason for a pause, and name: every match that it drops repeats them."""
 
-WRITE_ATTEMPTS_MAX = 5
-"""Times that a change is compared and written before it is given up: each other program that writes may cost one."""
+WRITE_WITHIN_S = 30.0
+"""How long a change is compared and written again before it is given up: each other program that writes may cost one
+attempt."""
 
+PAUSE_FIRST_S, PAUSE_MAX_S = 0.2, 5.0
+"""Longest pauses after the first attempt, twice as long after each, and after any: an attempt takes about 0.1 s, and of
+programs that begin at once each is to find a moment of its own."""
 
 _READ_OTHERWISE = "apply the trigger anew, or use the release that has stored it"
 
@@ -182,7 +187,8 @@ class Definitions:
 
     def transact(self, write: Callable[[Producer], T]) -> T:
         """What ``write`` gives, which makes at most one transaction; done again when that came to nothing."""
-        for _ in range(WRITE_ATTEMPTS_MAX):
+        give_up_s, pause_max_s = self.clock.monotonic_s() + WRITE_WITHIN_S, PAUSE_FIRST_S
+        while self.clock.monotonic_s() < give_up_s:
             producer = self._cluster.producer()
             try:
                 producer.open()
@@ -191,8 +197,10 @@ class Definitions:
                 log(logger, "transaction unsettled", error=error.message)
             finally:
                 producer.close()
+            self.clock.sleep(uniform(0, pause_max_s))
+            pause_max_s = min(2 * pause_max_s, PAUSE_MAX_S)
         raise Unavailable(
-            f"nothing could be written in {WRITE_ATTEMPTS_MAX} attempts",
+            f"nothing could be written within {WRITE_WITHIN_S:g} s",
             hint="other programs change triggers at the same time, or the brokers are busy; do it again",
         )
 

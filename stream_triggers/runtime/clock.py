@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time of day, and how time passes."""
+    """Tells the time of day, how time passes, and when a pause is over."""
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, UTC."""
@@ -21,6 +21,10 @@ class Clock(Protocol):
 
     def monotonic_s(self) -> float:
         """Seconds since some fixed moment."""
+        ...
+
+    def sleep(self, pause_s: float) -> None:
+        """Return when ``pause_s`` have passed."""
         ...
 
 
@@ -33,9 +37,12 @@ class SystemClock:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def sleep(self, pause_s: float) -> None:
+        time.sleep(pause_s)
+
 
 class ManualClock:
-    """A clock for tests and simulations: it moves by ``advance`` only."""
+    """A clock for tests and simulations: it moves by ``advance``, and by ``sleep``, which takes no time."""
 
     def __init__(self, now_ms: int = 0) -> None:
         self._start_ms = now_ms
@@ -46,6 +53,9 @@ class ManualClock:
 
     def monotonic_s(self) -> float:
         return self._passed_ms / 1000
+
+    def sleep(self, pause_s: float) -> None:
+        self.advance(round(pause_s * 1000))
 
     def advance(self, ms: int) -> None:
         """Let ``ms`` milliseconds pass, on both clocks."""

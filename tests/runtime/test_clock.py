@@ -14,6 +14,12 @@ def test_a_manual_clock_moves_when_it_is_told_and_by_that_much() -> None:
     assert (clock.now_ms(), clock.monotonic_s()) == (2_500, 1.5)
 
 
+def test_whoever_sleeps_by_a_manual_clock_moves_it() -> None:
+    clock = ManualClock(1_000)
+    clock.sleep(0.25)
+    assert clock.now_ms() == 1_250
+
+
 def test_a_manual_clock_does_not_go_back() -> None:
     with pytest.raises(AssertionError):
         ManualClock().advance(-1)
