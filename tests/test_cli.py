@@ -515,6 +515,15 @@ def test_a_key_of_a_trigger_is_reset_when_that_is_confirmed(options):
 
 
 @pytest.mark.kafka
+def test_nobody_is_asked_whether_a_trigger_that_does_not_exist_is_to_forget(options):
+    result = call("reset", "elsewhere", *options, stdin="y\n")
+    assert (result.exit_code, result.stdout, result.stderr.splitlines()[0]) == (
+        *(1, ""),
+        "error: there is no trigger elsewhere",
+    )
+
+
+@pytest.mark.kafka
 def test_a_stored_record_that_is_no_definition_is_listed_without_a_time(kafka_config, options):
     topic = Topics.of(kafka_config).trigger_definitions
     with cluster.connected(replace(cluster.onlooker(kafka_config), transactional_id="garbage")) as log:

@@ -51,6 +51,16 @@ def test_row_d9_both_instants_of_a_local_time_are_marked():
     ]
 
 
+def test_row_d9_where_nothing_comes_any_more_that_is_said():
+    Path("triggers.yaml").write_text("- {id: once, task: report, when: {at: 2026-03-29T00:20Z}}")
+    shown = ok("triggers.yaml", "--from", "2026-03-29T00:20Z")
+    assert shown.splitlines() == [
+        "once: when: at 2026-03-29T00:20Z",
+        "no instant comes after 2026-03-29T00:20Z",
+    ]
+    assert json.loads(ok("triggers.yaml", "--from", "2026-03-29T00:20Z", "--json")) == []
+
+
 def test_row_d9_a_file_shows_all_its_schedules_with_when_they_take_effect():
     Path("triggers.yaml").write_text(TRIGGERS)
     shown = ok("triggers.yaml", "--from", "2026-03-29T00:00Z", "-n", "1")

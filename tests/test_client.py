@@ -315,7 +315,7 @@ def test_flush_names_the_messages_that_failed(bed):
     bed.client.emit_event("order.paid", key="8", event_id="p-2")
     with pytest.raises(DeliveryFailed) as caught:
         bed.client.flush()
-    assert caught.value.message == "1 messages were not accepted: events/p-1 (no leader)"
+    assert caught.value.message == "not accepted: 1 message: events/p-1 (no leader)"
     assert caught.value.failures == (("events/p-1", "no leader"),)
 
 

@@ -470,7 +470,7 @@ def test_a_wrong_count_tells_all_that_happened() -> None:
     with pytest.raises(AssertionError) as caught:
         tester.only_run_of("both")
     assert str(caught.value).splitlines() == [
-        "expected 1 runs of both, found 0",
+        "expected 1 run of both, found 0",
         "it is 2026-01-01T00:00Z",
         "runs:",
         '  <ship ran orders.ship({"order":7}) at 2026-01-01T00:00Z because of event-1>',
@@ -488,7 +488,7 @@ def test_a_wrong_count_tells_all_that_happened() -> None:
 def test_a_tester_says_how_far_it_is() -> None:
     tester = TriggerTester(SHIP)
     tester.send("paid", {"order": 7, "total": 9})
-    assert repr(tester) == "<TriggerTester at 2026-01-01T00:00Z, 1 triggers, 1 runs, 0 decisions, 0 dead letters>"
+    assert repr(tester) == "<TriggerTester at 2026-01-01T00:00Z, 1 trigger, 1 run, 0 decisions, 0 dead letters>"
 
 
 def test_a_session_that_uses_none_of_it_does_not_load_the_engine() -> None:

@@ -1370,7 +1370,7 @@ def test_the_status_says_whether_everything_is_as_it_must_be(
 
 
 def test_that_nothing_could_be_judged_is_no_success() -> None:
-    with pytest.raises(Misconfigured, match="none of 1,234 messages could be judged"):
+    with pytest.raises(Misconfigured, match="of 1,234 messages none could be judged"):
         conclude(Report(unjudged=1234))
 
 

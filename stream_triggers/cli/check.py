@@ -23,6 +23,7 @@ from stream_triggers.core.fields import at
 from stream_triggers.core.lint import doubts, repeated
 from stream_triggers.core.route import plan
 from stream_triggers.core.trigger import Trigger, canonical, version
+from stream_triggers.core.words import counted
 from stream_triggers.errors import InvalidTrigger, Misconfigured
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
@@ -116,11 +117,7 @@ def _print(
         for each in found:
             terminal.line(canonical(each.trigger).decode())
     tell = terminal.progress if show_canonical else terminal.line
-    tell(f"{_counted(len(found), 'trigger')}, {_counted(len(errors), 'error')}, {_counted(len(warnings), 'warning')}")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    tell(f"{counted(len(found), 'trigger')}, {counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}")
 
 
 def _document(

@@ -80,7 +80,7 @@ def next_instants(
         if as_json:
             documents += [_document(trigger_id, leaf, schedule, row) for row in rows]
         else:
-            _print(place, f"{trigger_id}: {leaf}: " if trigger_id else "", schedule, rows)
+            _print(place, f"{trigger_id}: {leaf}: " if trigger_id else "", schedule, rows, from_ms)
     if as_json:
         terminal.json_document(documents)
     if not schedules:
@@ -137,10 +137,13 @@ def _wrong(error: InvalidTrigger, hint: str) -> typer.BadParameter:
     return typer.BadParameter(". ".join(filter(None, (error.problem, error.hint))), param_hint=hint)
 
 
-def _print(place: int, title: str, schedule: Schedule, rows: list[_Row]) -> None:
+def _print(place: int, title: str, schedule: Schedule, rows: list[_Row], from_ms: int) -> None:
     if place:
         terminal.line("")
     terminal.line(f"{title}{in_words(schedule)}")
+    if not rows:
+        terminal.line(f"no instant comes after {instant_text(from_ms)}")
+        return
     columns = ["local", "UTC", *(["effective"] if schedule.jitter_ms else []), ""]
     terminal.table(columns, [line for row in rows for line in _lines(schedule, row)])
 

@@ -144,9 +144,12 @@ def reset(
       stream-triggers reset alarm --author ada --why "the outage is over" --yes
     """
     of_key = "" if key is None else f" of key {key}"
-    if not yes:
-        typer.confirm(f"Have {trigger_id} forget everything{of_key}?", abort=True)
     with cluster.client(settings.config) as client:
+        known = [each.id for each in client.list_triggers()]
+        if trigger_id not in known:
+            raise no_trigger(trigger_id, known)
+        if not yes:
+            typer.confirm(f"Have {trigger_id} forget everything{of_key}?", abort=True)
         reset_id = client.reset_trigger(trigger_id, key, author=author, why=why)
     if as_json:
         terminal.json_document({"trigger": trigger_id, "key": key, "id": reset_id})

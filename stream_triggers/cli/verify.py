@@ -20,6 +20,7 @@ from stream_triggers import verify as judge
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.core.message import Position
+from stream_triggers.core.words import counted
 from stream_triggers.errors import Misconfigured, StreamTriggersError
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
@@ -104,14 +105,14 @@ def conclude(report: judge.Report) -> None:
         terminal.progress("everything fired once more: do workers of two applications use the same topic_prefix?")
     if report.is_blind and not report.is_faulty:
         raise Misconfigured(
-            f"none of {report.unjudged:,} messages could be judged: what would be needed for it is not kept",
+            f"of {counted(report.unjudged, 'message')} none could be judged: what would be needed for it is not kept",
             hint="keep trigger-runs, invocations and dead-letters as long as messages, see retention.ms of the topics;"
             " messages that come after this release's workers have started can be judged",
         )
     if report.unevaluated:
         terminal.progress(
-            f"{report.unevaluated:,} invocations of triggers with memory or time were looked through for repeats only:"
-            " to evaluate them again, all facts must be kept, and no range be given"
+            f"looked through for repeats only: {counted(report.unevaluated, 'invocation')} of triggers with memory or"
+            " time; to evaluate them again, all facts must be kept, and no range be given"
         )
     if (others := report.unjudged - report.unevaluated) > 0:
         terminal.progress(f"{others:,} not judged: what would be needed for it is not kept any more")

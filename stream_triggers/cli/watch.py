@@ -24,6 +24,7 @@ from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import JsonValue
+from stream_triggers.core.words import counted
 from stream_triggers.errors import InvalidMessage, Misconfigured
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.codec import decode
@@ -153,7 +154,7 @@ def _print_lines(batches: Iterator[list[Seen]], form: Callable[[Seen], str]) -> 
         for seen in batch:
             terminal.line(form(seen))
         count += len(batch)
-    terminal.progress(f"{count} invocations")
+    terminal.progress(counted(count, "invocation"))
 
 
 def _show_view(batches: Iterator[list[Seen]], clock: Clock) -> None:

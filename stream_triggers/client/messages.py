@@ -43,6 +43,7 @@ from stream_triggers.core.message import (
 )
 from stream_triggers.core.record import CaughtUp, Pause
 from stream_triggers.core.report import Outcome, failure_of, result_id, status_id
+from stream_triggers.core.words import counted
 from stream_triggers.errors import DeliveryFailed, InvalidMessage, InvalidTrigger, StreamTriggersError
 from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.codec import decode, encode_event, encode_result, encode_status
@@ -396,5 +397,5 @@ def _named(step: Callable[[], None]) -> None:
         more = len(error.failures) - len(names)
         if more:
             names.append(f"and {more} more")
-        message = f"{len(error.failures)} messages were not accepted: {', '.join(names)}"
+        message = f"not accepted: {counted(len(error.failures), 'message')}: {', '.join(names)}"
         raise DeliveryFailed(message, error.failures, hint=error.hint) from error

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from stream_triggers.config import Config
+from stream_triggers.core.words import counted
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
 
@@ -259,12 +260,12 @@ def _partition_problems(topics: Topics, found: TopicSpec, spec: TopicSpec) -> It
     if spec.name == topics.changelog(topics.trigger_facts):
         if found.partitions != spec.partitions:
             problem = (
-                f"has {spec.partitions} partitions, and what keys remember is filed by {found.partitions}: stop all"
-                " workers, and let them begin anew, with everything forgotten that is open or pending"
+                f"has {counted(spec.partitions, 'partition')}, and what keys remember is filed by {found.partitions}:"
+                " stop all workers, and let them begin anew, with everything forgotten that is open or pending"
             )
             yield Problem(topics.trigger_facts, problem, topics.forget_command(spec.partitions))
         return
-    problem = f"has {found.partitions} partitions, needs {spec.partitions}"
+    problem = f"has {counted(found.partitions, 'partition')}, needs {spec.partitions}"
     if found.partitions < spec.partitions:
         yield Problem(spec.name, problem, topics.grow_command(spec.name, spec.partitions))
     elif found.partitions > spec.partitions:

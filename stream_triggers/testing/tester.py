@@ -42,6 +42,7 @@ from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import CaughtUp, PauseMode
 from stream_triggers.core.trigger import Trigger, parse_trigger
+from stream_triggers.core.words import counted
 from stream_triggers.errors import InvalidTrigger, Misconfigured
 from stream_triggers.testing.engine import CrashPoint, Engine
 from stream_triggers.testing.journal import Journal
@@ -277,7 +278,7 @@ class TriggerTester:
         """The runs of a trigger, which must be so many; else the ``AssertionError`` tells all that happened."""
         runs = self.runs_of(trigger_id)
         if len(runs) != times:
-            raise AssertionError(f"expected {times} runs of {trigger_id}, found {len(runs)}\n{self.story()}")
+            raise AssertionError(f"expected {counted(times, 'run')} of {trigger_id}, found {len(runs)}\n{self.story()}")
         return runs
 
     def only_run_of(self, trigger_id: str) -> Run:
@@ -299,8 +300,14 @@ class TriggerTester:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        counts = f"{len(self._triggers)} triggers, {len(self._journal.runs)} runs, {len(self._journal.decisions)}"
-        return f"<TriggerTester at {self.now}, {counts} decisions, {len(self._journal.dead_letters)} dead letters>"
+        journal = self._journal
+        numbers = {
+            "trigger": len(self._triggers),
+            "run": len(journal.runs),
+            "decision": len(journal.decisions),
+            "dead letter": len(journal.dead_letters),
+        }
+        return f"<TriggerTester at {self.now}, {', '.join(counted(number, what) for what, number in numbers.items())}>"
 
     # Inside
 

@@ -201,7 +201,7 @@ IMPOSSIBLE = {
     ),
     "more different values than the filter lets pass": (
         "when: {count: {event: a, filter: {n: {in: [1, 2]}}}, at_least: 3, distinct: payload.n}",
-        [("when.distinct", "it never counts to 3: its filter lets 2 value(s) pass"), NEVER],
+        [("when.distinct", "it never counts to 3: its filter lets 2 values pass"), NEVER],
     ),
     "an aggregate that nothing is": (
         "when: {aggregate: sum, value: payload.n, of: {event: a}, is: {gt: 2, lt: 1}}",

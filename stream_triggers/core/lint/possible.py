@@ -40,6 +40,7 @@ from stream_triggers.core.filter.tree import PathTest, conjuncts
 from stream_triggers.core.keyed.places import Place
 from stream_triggers.core.lint.filters import contradiction, needs_presence, values_at
 from stream_triggers.core.schedule import after, in_words
+from stream_triggers.core.words import counted
 
 Keys: TypeAlias = frozenset[bool]
 """Whether what holds can hold under a key, and without one; nothing when it cannot hold."""
@@ -158,7 +159,7 @@ def _count_fault(count: Count) -> Fault | None:
         return None
     for values in _values_of(leaf, parse_path(count.distinct, "distinct")):
         if len(values) < count.at_least:
-            problem = f"it never counts to {count.at_least}: its filter lets {len(values)} value(s) pass"
+            problem = f"it never counts to {count.at_least}: its filter lets {counted(len(values), 'value')} pass"
             return Fault(".distinct", problem, "count by another value, or let more of them pass")
     return None
 

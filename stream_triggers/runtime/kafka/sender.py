@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from stream_triggers.core.words import counted
 from stream_triggers.errors import DeliveryFailed, Unavailable
 from stream_triggers.runtime.kafka.delivery import hand_over
 from stream_triggers.runtime.kafka.failures import reason, remedy
@@ -52,12 +53,12 @@ class KafkaSender:
         failures, self._failures = self._failures, []
         if failures:
             raise DeliveryFailed(
-                f"{len(failures)} messages were not accepted, the first: {failures[0][0]}: {failures[0][1]}",
+                f"not accepted: {counted(len(failures), 'message')}, the first: {failures[0][0]}: {failures[0][1]}",
                 tuple(failures),
                 hint=self._remedy or "send them again with the same ids: a repeat fires nothing",
             )
         if waiting:
-            raise Unavailable(f"{waiting} messages were not acknowledged within {timeout_s:g} s")
+            raise Unavailable(f"not acknowledged within {timeout_s:g} s: {counted(waiting, 'message')}")
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Flush and release the connection; raises what ``flush`` raises, after closing."""

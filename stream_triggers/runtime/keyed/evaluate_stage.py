@@ -29,6 +29,7 @@ from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Firing, KeyState, Outcome, Refusal, encode_state
 from stream_triggers.core.message import TEXT_BYTES_MAX, Participant
 from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.core.words import counted
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.dead_letters import dead_letter
@@ -234,7 +235,9 @@ class _Batch:
         invocation, run, run_hex = write_firing(firing, plan.trigger, plan.version)
         size, limit = max(len(invocation), len(run)), RUN_BYTES_MAX
         if size > limit:
-            detail = f"a run with {len(firing.participants)} participants has {size} bytes, the limit is {limit}"
+            detail = (
+                f"a run with {counted(len(firing.participants), 'participant')} has {size} bytes, the limit is {limit}"
+            )
             self._refuse(Refusal("arguments_failed", detail, firing.participants, firing.run_id), active, record)
             return
         out_key = firing.key.encode() if firing.key else run_hex
