@@ -4,6 +4,8 @@ Rules:
 1. The worker decides when; this says what: which stage gets which records, what a commit writes to the changelogs, and
    what it changes in the store.
 2. A store is opened once: whatever may go unanswered is asked before.
+3. Run records and decisions of a worker go to one partition, chosen by its slot: each partition that takes part in a
+   transaction costs a request and a marker.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
 from stream_triggers.runtime.keyed.compiler import compiler
+from stream_triggers.runtime.keyed.facts import partition_of
 from stream_triggers.runtime.keyed.stage import KeyedStage
 from stream_triggers.runtime.keyed.state_log import StateLog
 from stream_triggers.runtime.log import Log, Member, Outgoing, Slice, TopicPartition
@@ -105,7 +108,8 @@ def open_local(
     """Open the slot's store; raises ``StateInUse`` while a predecessor still holds it, and then leaves nothing open."""
     topics = Topics.of(config)
     specs = cluster.topics([topics.trigger_facts, topics.trigger_runs])
-    facts, runs = specs[topics.trigger_facts].partitions, specs[topics.trigger_runs].partitions
+    partitions = specs[topics.trigger_facts].partitions
+    runs_partition = partition_of(config.slot.encode(), specs[topics.trigger_runs].partitions)
     topic_ids = cluster.topic_ids(topics.changelogs)
     store = open_store()
     changelog.forget_other_changelogs(store, topic_ids)
@@ -118,10 +122,10 @@ def open_local(
         definitions,
         compiler(functions, config.payload_bytes_max),
         counters,
-        partitions=facts,
-        runs_partitions=runs,
+        partitions=partitions,
+        runs_partition=runs_partition,
     )
-    stage = RouteStage(topics, runs, claims, keyed.facts, counters, config.payload_bytes_max)
+    stage = RouteStage(topics, runs_partition, claims, keyed.facts, counters, config.payload_bytes_max)
     stage.use(definitions.index, definitions.keyed.defined)
     tables: dict[str, Table] = {topics.changelog(name): ClaimsLog(claims, name, clock) for name in topics.inputs}
     tables[topics.changelog(topics.trigger_facts)] = StateLog(cluster, store, clock)

@@ -70,7 +70,6 @@ class _Source(NamedTuple):
 
     partition: TopicPartition
     claim_prefix: bytes
-    runs_partition: int
     encoders: dict[Match, EncodeFiring]
 
 
@@ -92,18 +91,19 @@ class RouteStage:
     def __init__(
         self,
         topics: Topics,
-        runs_partitions: int,
+        runs_partition: int,
         claims: Claims,
         facts: FactWriter,
         counters: Counters,
         message_bytes_max: int,
     ) -> None:
+        """Run records and decisions go to ``runs_partition``."""
         self._inputs = {
             topics.events: _Input(event_prefixes, decode_event),
             topics.task_status: _Input(status_prefixes, decode_status),
             topics.task_results: _Input(result_prefixes, decode_result),
         }
-        self._runs_partitions = runs_partitions
+        self._runs_partition = runs_partition
         self._claims = claims
         self._facts = facts
         self._counters = counters
@@ -131,8 +131,7 @@ class RouteStage:
     def decide(self, reason: Reason, partition: TopicPartition, offset: int, time_ms: int, detail: str) -> Outgoing:
         """The record of a decision about a position of an input partition, and no message in particular."""
         decision = Decision(reason, partition.topic, partition.partition, offset, time_ms, detail=detail)
-        runs_partition = self._source(*partition).runs_partition
-        return Outgoing(value=encode(decision), key=None, partition=runs_partition)
+        return Outgoing(value=encode(decision), key=None, partition=self._runs_partition)
 
     def _match(self, input_: _Input, source: _Source, records: Sequence[Record], outputs: Outputs) -> list[_Firing]:
         values = [record.value() or b"" for record in records]
@@ -182,13 +181,13 @@ class RouteStage:
         return listeners
 
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
-        claims, bytes_max = self._claims, self._message_bytes_max
+        claims, bytes_max, runs_partition = self._claims, self._message_bytes_max, self._runs_partition
         for firing, is_taken in zip(firings, claims.taken([firing[0] for firing in firings]), strict=True):
             claim, run_id, match, kind, (message, id_bytes, time_bytes), record, source = firing
             plan = match.plan
             if is_taken or claims.is_pending(claim):  # the second: taken by this batch, since the lookup
                 decision = _decision("duplicate", plan, kind, message, record, run_id.hex())
-                self._decide(decision, source, outputs)
+                self._decide(decision, outputs)
                 continue
             if plan.keyed is not None:
                 match = match.settled(record.timestamp()[1])
@@ -197,7 +196,7 @@ class RouteStage:
                     continue
                 plan = match.plan
             if (problem := too_deep(message)) is not None:
-                self._decide(_decision("too_deep", plan, kind, message, record, run_id.hex(), problem), source, outputs)
+                self._decide(_decision("too_deep", plan, kind, message, record, run_id.hex(), problem), outputs)
                 continue
             try:
                 key, arguments = key_and_arguments(plan, message, kind, run_id.hex(), bytes_max)
@@ -213,7 +212,7 @@ class RouteStage:
                 message.traceparent, root, message.depth + 1, record.offset(),
             )  # fmt: skip
             outputs.invocations.append({"value": invocation, "key": key.encode() if key else run_hex})
-            outputs.runs.append({"value": run, "key": run_hex, "partition": source.runs_partition})
+            outputs.runs.append({"value": run, "key": run_hex, "partition": runs_partition})
 
     def _write_facts(self, keyed: KeyedPlan, firing: _Firing, outputs: Outputs) -> None:
         """What the keyed stage is to know of a match; one that it is told nothing of is not claimed."""
@@ -227,7 +226,7 @@ class RouteStage:
             return
         for refusal in routed.refusals:
             decision = _decision(refusal.reason, match.plan, kind, message, record, None, refusal.detail)
-            self._decide(decision, source, outputs)
+            self._decide(decision, outputs)
         if routed.facts:
             self._claims.take(claim, source.partition)
             self._facts.write(self._keyed[match.plan.trigger.id], routed.facts, outputs.facts)
@@ -245,14 +244,14 @@ class RouteStage:
         """A trigger could not handle a message: a decision says so, a dead letter keeps the message."""
         detail = f"{failure.leaf}: {failure.error}"
         decision = _decision(reason, failure.plan, kind, message, record, None, detail)
-        self._decide(decision, self._source(record.topic(), record.partition()), outputs)
+        self._decide(decision, outputs)
         stage: Stage = "filter" if reason == "filter_failed" else "arguments"
         self._dead_letter(record, stage, detail, failure.plan.trigger.id, outputs)
 
-    def _decide(self, decision: Decision, source: _Source, outputs: Outputs) -> None:
+    def _decide(self, decision: Decision, outputs: Outputs) -> None:
         self._counters.decisions[decision.reason] += 1
         key = (decision.run_id or decision.id).encode()
-        outputs.runs.append(Outgoing(value=encode(decision), key=key, partition=source.runs_partition))
+        outputs.runs.append(Outgoing(value=encode(decision), key=key, partition=self._runs_partition))
 
     def _dead_letter(self, record: Record, stage: Stage, error: str, trigger_id: str | None, outputs: Outputs) -> None:
         self._counters.dead_letters[stage] += 1
@@ -269,7 +268,7 @@ class RouteStage:
         source = self._sources.get((topic, partition))
         if source is None:
             owned = TopicPartition(topic, partition)
-            source = _Source(owned, claim_prefix(owned), partition % self._runs_partitions, {})
+            source = _Source(owned, claim_prefix(owned), {})
             self._sources[owned] = source
         return source
 

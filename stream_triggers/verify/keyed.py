@@ -133,14 +133,7 @@ class Keyed:
     def replay(self) -> Iterator[int]:
         """Evaluate the facts; yields how many there were at a time."""
         if self._is_whole:
-            specs = self._cluster.topics([self._topics.trigger_runs])
-            made = replay(
-                self._batches(),
-                self._compile_noted,
-                partitions=len(self._partitions),
-                runs_partitions=specs[self._topics.trigger_runs].partitions,
-                store=self._store,
-            )
+            made = replay(self._batches(), self._compile_noted, partitions=len(self._partitions), store=self._store)
             for outputs in made:
                 self._expect(outputs)
                 yield self._read

@@ -56,7 +56,7 @@ class Stage:
         self,
         *triggers: Mapping[str, Any],
         allow_modules: Sequence[str] = (),
-        runs_partitions: int = 4,
+        runs_partition: int = 3,
         bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         self.counters = Counters()
@@ -64,7 +64,7 @@ class Stage:
         self.claims = Claims(self.store, 60_000)
         self.functions = AllowedFunctions(allow_modules)
         self.stage = RouteStage(
-            TOPICS, runs_partitions, self.claims, FactWriter(1, ManualClock()), self.counters, bytes_max
+            TOPICS, runs_partition, self.claims, FactWriter(1, ManualClock()), self.counters, bytes_max
         )
         self.use(*triggers)
         self.offset = 0
@@ -163,13 +163,13 @@ def test_a_run_without_a_key_is_placed_by_its_run_id_and_is_its_own_root() -> No
 
 
 def test_a_match_makes_a_run_record_that_names_its_participant() -> None:
-    stage = Stage(SHIP, runs_partitions=2).process(paid("e0"), paid("e1"), partition=3)
+    stage = Stage(SHIP, runs_partition=1).process(paid("e0"), paid("e1"), partition=3)
     second = stage.outputs.runs[1]
     run = decode(second["value"], (TriggerRun,))
     assert run.participants == (Participant("when", "event", "e1", "events", 3, 1, 7),)
     assert (run.trigger_id, run.task, run.epoch, run.root, run.depth) == ("ship", "orders.ship", 0, "e1", 1)
     assert second["key"] == run.run_id.encode()
-    assert second["partition"] == 1  # input partition 3 of two
+    assert second["partition"] == 1
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_repeat_in_another_partition_is_none() -> None:
 
 
 def test_a_decision_names_what_it_is_about() -> None:
-    stage = Stage(SHIP, runs_partitions=2).process(paid("e1"), paid("e1"), partition=3)
+    stage = Stage(SHIP, runs_partition=1).process(paid("e1"), paid("e1"), partition=3)
     record = stage.outputs.runs[-1]
     run_id = decode(stage.outputs.invocations[0]["value"], (Invocation,)).run_id
     assert decode(record["value"]) == Decision(
@@ -506,8 +506,8 @@ def test_a_higher_epoch_fires_again_for_what_has_fired() -> None:
     assert stage.fired() == ["ship event/e1", "ship event/e1"]
 
 
-def test_a_decision_about_a_position_goes_where_the_runs_of_its_partition_go() -> None:
-    record = Stage(SHIP, runs_partitions=2).stage.decide("definitions_changed", TopicPartition("events", 3), 5, 8, "12")
+def test_a_decision_about_a_position_goes_where_the_runs_go() -> None:
+    record = Stage(SHIP, runs_partition=1).stage.decide("definitions_changed", TopicPartition("events", 3), 5, 8, "12")
     assert decode(record["value"]) == Decision("definitions_changed", "events", 3, 5, 8, detail="12")
     assert (record["key"], record["partition"]) == (None, 1)
 

@@ -72,11 +72,11 @@ class EvaluateStage:
     """Evaluates the records of all facts partitions of a worker."""
 
     def __init__(
-        self, partitions: int, runs_partitions: int, states: States, compile_: Compile, counters: Counters
+        self, partitions: int, runs_partition: int, states: States, compile_: Compile, counters: Counters
     ) -> None:
-        """``partitions`` is the number of partitions of the facts topic."""
+        """``partitions`` is the number of those of the facts; run records and decisions go to ``runs_partition``."""
+        self.runs_partition = runs_partition
         self._partitions = partitions
-        self._runs_partitions = runs_partitions
         self._states = states
         self._compile = compile_
         self._counters = counters
@@ -96,10 +96,6 @@ class EvaluateStage:
     def plan_of(self, active: Active) -> Plan | None:
         """The plan of a definition in force; None when it cannot be used here."""
         return self._compile(active.trigger_id, active.form)
-
-    def runs_partition(self, partition: int) -> int:
-        """Where run records and decisions of a facts partition go: few partitions make a fast commit."""
-        return partition % self._runs_partitions
 
     def count(self, facts: int) -> None:
         """Add to the counters."""
@@ -121,7 +117,7 @@ class _Batch:
         self._stage = stage
         self._partition = partition
         self._outputs = outputs
-        self._runs_partition = stage.runs_partition(partition.number)
+        self._runs_partition = stage.runs_partition
         self._fact: Record | None = None  # that is being taken, and is no dead letter
 
     def process(self, records: list[Record]) -> None:

@@ -18,18 +18,17 @@ def replay(
     compile_: Compile,
     *,
     partitions: int,
-    runs_partitions: int,
     store: Store | None = None,
 ) -> Iterator[Outputs]:
     """For each batch what it makes: the invocations, run records and decisions that workers wrote, byte for byte.
 
     ``batches`` are all records of facts partitions from their first on, each in order; how they are cut is the
-    caller's. The numbers of partitions are those of the facts and of ``trigger-runs``. What has to be remembered is
-    kept in ``store``, which must be empty; in memory without one.
+    caller's. ``partitions`` is the number of those of the facts. What has to be remembered is kept in ``store``, which
+    must be empty; in memory without one. Which partition of ``trigger-runs`` a worker wrote to is its own.
     """
     kept = store or MemoryStore()
     states = States(kept)
-    stage = EvaluateStage(partitions, runs_partitions, states, compile_, Counters())
+    stage = EvaluateStage(partitions, 0, states, compile_, Counters())
     for batch in batches:
         yield stage.process(batch)
         states.records()

@@ -31,12 +31,12 @@ class KeyedStage:
         counters: Counters,
         *,
         partitions: int,
-        runs_partitions: int,
+        runs_partition: int,
     ) -> None:
-        """``partitions`` and ``runs_partitions`` are the numbers of those of the facts and of ``trigger-runs``."""
+        """``partitions`` is the number of those of the facts; run records and decisions go to ``runs_partition``."""
         self._topics = topics
         self._states = States(store)
-        self._stage = EvaluateStage(partitions, runs_partitions, self._states, compile_, counters)
+        self._stage = EvaluateStage(partitions, runs_partition, self._states, compile_, counters)
         self._upkeep = Upkeep(cluster, topics, clock, self._states, definitions, partitions)
         self.facts = FactWriter(partitions, clock)
         """Takes the facts of the route stage."""

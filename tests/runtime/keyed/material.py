@@ -200,7 +200,7 @@ class Bench:
         self.store = MemoryStore() if store is None else store
         self.states = States(self.store)
         self.counters = Counters()
-        self.stage = EvaluateStage(partitions, 1, self.states, compiled, self.counters)
+        self.stage = EvaluateStage(partitions, 0, self.states, compiled, self.counters)
         self.outputs: list[Outputs] = []
         self._read = [0] * partitions
 

@@ -255,7 +255,7 @@ def test_however_it_is_cut_and_whatever_is_forgotten_the_same_comes_out(steps: l
         if what > 1:
             bench.states.close(0)
     worked = [record for outputs in bench.outputs for record in (outputs.invocations + outputs.runs)]
-    [again] = replay([bench.cluster.records(FACTS)], compiled, partitions=1, runs_partitions=1)
+    [again] = replay([bench.cluster.records(FACTS)], compiled, partitions=1)
     assert sorted(map(repr, again.invocations + again.runs)) == sorted(map(repr, worked))
     assert plain(again) == plain(_joined(bench))
 

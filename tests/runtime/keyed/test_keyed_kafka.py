@@ -140,8 +140,7 @@ def replayed(scene: Scene) -> tuple[list[bytes], list[bytes]]:
     facts = partitions_of(log, [topics.trigger_facts])
     batches = (batch for each in facts for batch in read_all(log, [each]))
     compile_ = compiler(AllowedFunctions(), scene.config.payload_bytes_max)
-    runs = len(partitions_of(log, [topics.trigger_runs]))
-    made = list(replay(batches, compile_, partitions=len(facts), runs_partitions=runs))
+    made = list(replay(batches, compile_, partitions=len(facts)))
     invocations = [each["value"] or b"" for outputs in made for each in outputs.invocations]
     return sorted(invocations), sorted(each["value"] or b"" for outputs in made for each in outputs.runs)
 

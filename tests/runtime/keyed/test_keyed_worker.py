@@ -486,7 +486,7 @@ def replayed(bundle: EngineBundle) -> tuple[list[bytes | None], list[bytes | Non
     for record in bundle.cluster.records(FACTS):
         batches[record.partition()].append(record)
     compile_ = compiler(AllowedFunctions(), bundle.config.payload_bytes_max)
-    made = list(replay(batches, compile_, partitions=partitions, runs_partitions=partitions))
+    made = list(replay(batches, compile_, partitions=partitions))
     invocations = [each["value"] for outputs in made for each in outputs.invocations]
     runs = [each["value"] for outputs in made for each in outputs.runs]
     return sorted(map(bytes, filter(None, invocations))), sorted(map(bytes, filter(None, runs)))
