@@ -394,8 +394,7 @@ def _named(step: Callable[[], None]) -> None:
         step()
     except DeliveryFailed as error:
         names = [f"{name} ({why})" for name, why in error.failures[:FAILURES_NAMED_MAX]]
-        more = len(error.failures) - len(names)
-        if more:
+        if more := len(error.failures) - len(names):
             names.append(f"and {more} more")
         message = f"not accepted: {counted(len(error.failures), 'message')}: {', '.join(names)}"
         raise DeliveryFailed(message, error.failures, hint=error.hint) from error
