@@ -33,6 +33,7 @@ from stream_triggers.core.trigger import parse_trigger
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.clock import ManualClock, SystemClock
 from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.dead_letters import dead_letter
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.kafka import KafkaLog, KafkaSender, KafkaSettings
 from stream_triggers.runtime.kafka.producer import KafkaProducer
@@ -343,6 +344,28 @@ def test_a_planted_fault_is_found(plant: Callable[[EngineBundle], None], finding
     assert [(found(report), each.detail) for each in report.findings] == [([finding], detail)]
 
 
+def reject_last_invocation(bundle: EngineBundle) -> None:
+    """What a task worker does with what it cannot read."""
+    letter = dead_letter(entries(bundle, "invocations")[-1], "decode", "it is none")
+    assert letter["value"] is not None
+    bundle.write("dead-letters", letter["value"])
+
+
+def test_a_task_worker_that_has_rejected_rubbish_has_done_right() -> None:
+    bundle = fired_bundle()
+    write_rubbish(bundle)
+    reject_last_invocation(bundle)
+    [finding] = judge(bundle).findings
+    assert (finding.fault, finding.found) == ("unexpected", Position("invocations", 0, 4))
+
+
+def test_a_task_worker_that_has_rejected_an_invocation_has_done_wrong() -> None:
+    bundle = fired_bundle()
+    reject_last_invocation(bundle)
+    [finding] = judge(bundle).findings
+    assert (finding.fault, finding.detail) == ("unexpected", "dead letter of an invocation, which can be read")
+
+
 def test_a_finding_names_run_cause_and_record() -> None:
     bundle = fired_bundle()
     double_invocation(bundle)
@@ -630,7 +653,9 @@ def test_of_equal_content_it_is_the_partition_without_a_run_record(partition: in
     for number in (0, 1):
         bundle.write("events", encode(paid("e0")), partition=number)
     bundle.work_off(worker)
-    hide(made(bundle, "trigger-runs", TriggerRun, partition))
+    records = made_records(bundle, "trigger-runs", TriggerRun)
+    [record] = [each for each in records if decode(each.value()).participants[0].partition == partition]
+    hide(record)
     if fault == "lost":
         hide(made(bundle, "invocations", Invocation))
     [finding] = judge(bundle).findings

@@ -181,7 +181,7 @@ class _Verification:
         history, report, store = self._history, self._report, ledger.store
         self._keyed = Keyed(cluster, topics, functions, config, scope, history, store, report)
         self._facts = Facts(topics.trigger_facts, scope, history, store, report, config.claim_retention_ms)
-        self._outputs = Outputs(scope, history, ledger, report, self._keyed, self._facts, topics.trigger_facts)
+        self._outputs = Outputs(scope, history, ledger, report, self._keyed, self._facts, topics)
         self._inputs = Inputs(topics, scope, history, ledger, self._facts, report, config.payload_bytes_max)
         self._court = Court(scope, self._history, ledger, self._report, topics, config.claim_retention_ms)
 

@@ -19,8 +19,9 @@ from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant, Position
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.errors import InvalidMessage
+from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.log import Record, TopicPartition
-from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
+from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX, Topics
 from stream_triggers.verify.decoding import digest, read
 from stream_triggers.verify.facts import Facts
 from stream_triggers.verify.history import History
@@ -49,7 +50,7 @@ class Outputs:
         report: Report,
         keyed: Keyed,
         facts: Facts,
-        facts_topic: str,
+        topics: Topics,
     ) -> None:
         self._scope = scope
         self._history = history
@@ -57,7 +58,7 @@ class Outputs:
         self._report = report
         self._keyed = keyed
         self._facts = facts
-        self._facts_topic = facts_topic
+        self._topics = topics
         self._input_ends: Mapping[TopicPartition, int] = {}
         self._definitions_end = 0
 
@@ -109,8 +110,11 @@ class Outputs:
             letter = self._read(record, (DeadLetter,))
             if letter is None:
                 continue
-            if letter.topic == self._facts_topic:
+            if letter.topic == self._topics.trigger_facts:
                 self._keyed.take(letter, record)
+                continue
+            if letter.topic == self._topics.invocations:
+                self._take_rejected(letter, record)
                 continue
             if letter.trigger_id in self._history.keyed:
                 continue
@@ -122,6 +126,14 @@ class Outputs:
             kept = digest_of_bytes(letter.key, letter.value)
             trigger_id = letter.trigger_id or ""
             self._ledger.find_notice(place, letter.offset, Mark.LETTER, found, letter.stage, trigger_id, kept)
+
+    def _take_rejected(self, letter: DeadLetter, record: Record) -> None:
+        """A task worker has read what is no invocation, which is a finding for itself."""
+        try:
+            decode(letter.value, (Invocation,))
+        except InvalidMessage:
+            return
+        self._find_odd(record, "dead letter of an invocation, which can be read")
 
     def _take_run(self, run: TriggerRun, record: Record) -> None:
         if self._is_for_keyed(run):
