@@ -30,11 +30,12 @@ from stream_triggers.core import invocation as core_invocation
 from stream_triggers.core import message as core
 from stream_triggers.core.fields import NULL, require_64_bits, require_finite, require_short
 from stream_triggers.core.message import JsonValue
-from stream_triggers.core.record import DeadLetter, Header
+from stream_triggers.core.record import DeadLetter
 from stream_triggers.core.report import EXPIRED, status_of
 from stream_triggers.errors import InvalidMessage, Misconfigured
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.codec import decode, encode
+from stream_triggers.runtime.dead_letters import kept_headers
 from stream_triggers.runtime.topics import Topics
 
 try:
@@ -312,7 +313,7 @@ def _dead_letter(message: Any, error: InvalidMessage) -> DeadLetter:
         value=message.value,
         stage="decode",
         error=error.message,
-        headers=tuple(Header(name, content) for name, content in headers),
+        headers=kept_headers(headers),
     )
 
 

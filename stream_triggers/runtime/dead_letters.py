@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stream_triggers.core.record import DeadLetter, Header
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.log import Outgoing, Record
 from stream_triggers.runtime.topics import MESSAGE_BYTES_MAX
 from stream_triggers.telemetry import Stage
+
+HEADERS_BYTES_MAX = 64 * 1024
+"""Most bytes of headers that a dead letter keeps; a broker bounds them by the record's size only."""
+
+HEADER_SIZES_BYTES = 2
+"""What a header takes without name and value: so even empty ones come to an end."""
 
 
 def dead_letter(record: Record, stage: Stage, error: str, trigger_id: str | None = None) -> Outgoing:
@@ -20,10 +28,22 @@ def dead_letter(record: Record, stage: Stage, error: str, trigger_id: str | None
         value=_kept(record.value()),
         stage=stage,
         error=error,
-        headers=tuple(Header(name, value) for name, value in record.headers() or ()),
+        headers=kept_headers(record.headers() or ()),
         trigger_id=trigger_id,
     )
     return Outgoing(value=encode(letter), key=record.key())
+
+
+def kept_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[Header, ...]:
+    """The first headers of a record, each as it was, up to ``HEADERS_BYTES_MAX``."""
+    kept: list[Header] = []
+    room_bytes = HEADERS_BYTES_MAX
+    for name, value in headers:
+        room_bytes -= len(name.encode()) + len(value or b"") + HEADER_SIZES_BYTES
+        if room_bytes < 0:
+            break
+        kept.append(Header(name, value))
+    return tuple(kept)
 
 
 def _kept(content: bytes | None) -> bytes | None:
