@@ -20,10 +20,10 @@ import msgspec
 import typer
 
 from stream_triggers.cli import cluster, terminal
-from stream_triggers.cli.reading import Progress, records
+from stream_triggers.cli.reading import Lines, Progress, records
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.cli.triggers import pause_text
-from stream_triggers.cli.verify import Lines, range_ms
+from stream_triggers.cli.when import AGO, range_ms
 from stream_triggers.client.definitions import no_trigger
 from stream_triggers.core.invocation import Decision, TriggerRun
 from stream_triggers.core.record import DeadLetter, Definition, Fact
@@ -40,8 +40,6 @@ SHOWN = 50
 
 CAUSES_SHOWN_MAX = 5
 """Participants of a run that are listed for people; --json has all."""
-
-_WHEN = "An instant (2026-01-31T12:00, in UTC unless it says otherwise), or how long ago: 30m, 2h, 7d."
 
 
 class Entry(NamedTuple):
@@ -72,7 +70,7 @@ def history(
     trigger_id: Annotated[str, typer.Argument(metavar="TRIGGER", help="The trigger, also one that is deleted.")],
     key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only what concerns this key.")] = None,
     *,
-    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"From then on. {_WHEN}")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"From then on. {AGO}")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Before then. Likewise.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The latest N entries.")] = SHOWN,
     as_json: AsJson = False,

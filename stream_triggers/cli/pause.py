@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import AsJson, Settings, configured
+from stream_triggers.cli.when import COMING, coming_ms
 from stream_triggers.client import Change, Client
 from stream_triggers.client.definitions import no_trigger
-from stream_triggers.core.duration import parse_duration
-from stream_triggers.core.instant import parse_instant
 from stream_triggers.core.record import PauseMode
-from stream_triggers.errors import InvalidTrigger, Rejected
+from stream_triggers.errors import Rejected
 from stream_triggers.runtime.clock import SystemClock
 
 CatchUp: TypeAlias = Literal["none", "latest", "all"]
@@ -30,9 +28,7 @@ def pause(
     ] = "hold",
     until: Annotated[
         str | None,
-        typer.Option(
-            "--until", metavar="WHEN", help="When it ends by itself: an instant, or in how long: 30m, 2h, 7d."
-        ),
+        typer.Option("--until", metavar="WHEN", help=f"When it ends by itself. {COMING}"),
     ] = None,
     catchup: Annotated[
         CatchUp | None,
@@ -59,7 +55,7 @@ def pause(
       stream-triggers pause nightly-report --until 2026-12-24T08:00Z --catchup none
     """
     now_ms = SystemClock().now_ms()
-    until_ms = None if until is None else _until_ms(until, now_ms)
+    until_ms = None if until is None else coming_ms(until, now_ms, "--until")
     with cluster.client(settings.config) as client:
         change = client.pause_trigger(
             trigger_id, mode=mode, until_ms=until_ms, catchup=catchup or "", why=why, author=author
@@ -105,16 +101,3 @@ def _print(document: dict[str, Any], text: str, *, as_json: bool) -> None:
         terminal.json_document(document)
     else:
         terminal.line(text)
-
-
-def _until_ms(text: str, now_ms: int) -> int:
-    """The instant that ``--until`` means."""
-    try:
-        end_ms = parse_instant(text, "", UTC) if "-" in text else now_ms + parse_duration(text, "")
-    except InvalidTrigger as error:
-        raise typer.BadParameter(
-            f"expected an instant or a duration such as 2h, got {text!r}", param_hint="--until"
-        ) from error
-    if end_ms <= now_ms:
-        raise typer.BadParameter("expected a time to come", param_hint="--until")
-    return end_ms

@@ -18,9 +18,8 @@ import orjson
 import typer
 
 from stream_triggers.cli import cluster, terminal
-from stream_triggers.cli.reading import Progress, records
+from stream_triggers.cli.reading import Lines, Progress, records
 from stream_triggers.cli.settings import AsJson, Settings, configured
-from stream_triggers.cli.verify import Lines
 from stream_triggers.client.definitions import Definitions, no_trigger
 from stream_triggers.config import Config
 from stream_triggers.core.keyed.pending import Open, Pending, pending

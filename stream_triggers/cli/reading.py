@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from stream_triggers.cli.verify import PROGRESS_EVERY
+from stream_triggers.cli import terminal
 from stream_triggers.runtime.log import Log, Record, TopicPartition
 from stream_triggers.runtime.reading import read_between
+
+PROGRESS_EVERY = 250_000
+"""Records between two lines that tell how far it is."""
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Hears what is being read, how much of it has been, and how much there is at most."""
@@ -27,3 +30,17 @@ def records(
         done += len(batch)
         if total >= PROGRESS_EVERY:
             progress(what, done, total)
+
+
+class Lines:
+    """Tells in lines how far each phase is."""
+
+    def __init__(self) -> None:
+        self._phase, self._told = "", 0
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._phase:
+            self._phase, self._told = phase, 0
+        if done - self._told >= PROGRESS_EVERY or (done == total and done > 0 and self._told < done):
+            self._told = done
+            terminal.progress(f"{phase}: {done:,} of {total:,}")

@@ -23,6 +23,9 @@ from stream_triggers.errors import StreamTriggersError
 UNWRAPPED = 10_000
 """Columns of an output that is not a terminal: more than any line needs."""
 
+SHOWN_MAX = 64
+"""Characters of an id that are printed for people: twice what a run id has."""
+
 
 def console(*, err: bool = False) -> Console:
     """Where to print: standard output or standard error, as they are now."""
@@ -75,6 +78,12 @@ def tell(error: StreamTriggersError) -> None:
 def warn(warning: StreamTriggersError) -> None:
     """Print what is doubtful and what to do about it."""
     _remark(typer.style("warning:", fg="yellow", bold=True), warning)
+
+
+def short(text: str, length_max: int = SHOWN_MAX) -> str:
+    """``text`` as a terminal can take it: foreign records may name anything, of any length."""
+    shown = text if len(text) <= length_max else f"{text[:length_max]}..."
+    return shown if shown.isprintable() else repr(shown)
 
 
 def _remark(label: str, remark: StreamTriggersError) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated
 
 import click
@@ -18,7 +16,9 @@ from rich.progress import Progress as Bars
 
 from stream_triggers import verify as judge
 from stream_triggers.cli import cluster, terminal
+from stream_triggers.cli.reading import Lines
 from stream_triggers.cli.settings import Settings, configured
+from stream_triggers.cli.when import AGO, range_ms
 from stream_triggers.core.message import Position
 from stream_triggers.core.words import counted
 from stream_triggers.errors import Misconfigured, StreamTriggersError
@@ -26,24 +26,14 @@ from stream_triggers.runtime.clock import Clock, SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.log import TopicPartition
 
-PROGRESS_EVERY = 250_000
-"""Records between two lines that tell how far it is."""
-
 WAITING_S = 5.0
 """How long nothing comes before it is told what is waited for."""
 
 FINDINGS_SHOWN_MAX = 20
 """Findings that are printed for people; --json prints all that are kept."""
 
-SHOWN_MAX = 64
-"""Characters of an id that are printed for people: twice what a run id has."""
-
-UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
 DIFFERS, NOT_JUDGED = 1, 3
 """Exit statuses: something is not as it must be; nothing is known of it. The second is that of ``run``, too."""
-
-_WHEN = "An instant (2026-01-31T12:00, in UTC unless it says otherwise), or how long ago: 30m, 2h, 7d."
 
 
 @configured("cluster", "topics", "worker")
@@ -51,7 +41,7 @@ def verify(
     settings: Settings,
     *,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="WHEN", help=f"Judge only messages from then on. {_WHEN}")
+        str | None, typer.Option("--since", metavar="WHEN", help=f"Judge only messages from then on. {AGO}")
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="WHEN", help="Judge only messages before. Likewise.")
@@ -132,31 +122,6 @@ def _not_judged_on_failure() -> Iterator[None]:
         raise typer.Exit(NOT_JUDGED) from None
 
 
-def range_ms(since: str | None, until: str | None, now_ms: int) -> tuple[int | None, int | None]:
-    """The range that the options mean."""
-    since_ms = None if since is None else instant_ms(since, now_ms, "--since")
-    until_ms = None if until is None else instant_ms(until, now_ms, "--until")
-    if until_ms == 0:
-        raise typer.BadParameter("expected a time after 1970", param_hint="--until")
-    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
-        raise typer.BadParameter("expected a time before that of --until", param_hint="--since")
-    return since_ms, until_ms
-
-
-def instant_ms(text: str, now_ms: int, option: str) -> int:
-    """The instant that the value of ``option`` means; the first one of all where it means an earlier one."""
-    ago = re.fullmatch(r"([0-9]{1,18})([smhd])", text)
-    if ago is not None:
-        return max(0, now_ms - int(ago[1]) * UNIT_MS[ago[2]])
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"expected an instant or a duration such as 2h, got {_short(text)!r}", param_hint=option
-        ) from None
-    return max(0, int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp() * 1000))
-
-
 @contextmanager
 def _told() -> Iterator[judge.Progress]:
     """Progress on standard error: bars on a terminal, a line now and then elsewhere."""
@@ -193,20 +158,6 @@ class Waiting:
             terminal.progress(f"waiting for {names}: a transaction is open there, or the brokers are away")
 
 
-class Lines:
-    """Tells in lines how far each phase is."""
-
-    def __init__(self) -> None:
-        self._phase, self._told = "", 0
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase != self._phase:
-            self._phase, self._told = phase, 0
-        if done - self._told >= PROGRESS_EVERY or (done == total and done > 0 and self._told < done):
-            self._told = done
-            terminal.progress(f"{phase}: {done:,} of {total:,}")
-
-
 def print_report(report: judge.Report) -> None:
     """Print a report for people: all numbers, and the first findings."""
     terminal.table(["", "count"], [[name, f"{count:,}"] for name, count in report.counts().items()])
@@ -221,13 +172,13 @@ def print_report(report: judge.Report) -> None:
 
 def _row(found: judge.Finding) -> list[str]:
     places = [_place(found.cause), _place(found.found)]
-    return [found.fault, _short(found.trigger_id), _short(found.run_id), *places, _short(found.detail, 200)]
-
-
-def _short(text: str, length_max: int = SHOWN_MAX) -> str:
-    """``text`` as a terminal can take it: foreign records may name anything, of any length."""
-    shown = text if len(text) <= length_max else f"{text[:length_max]}..."
-    return shown if shown.isprintable() else repr(shown)
+    return [
+        found.fault,
+        terminal.short(found.trigger_id),
+        terminal.short(found.run_id),
+        *places,
+        terminal.short(found.detail, 200),
+    ]
 
 
 def _place(position: Position | None) -> str:
