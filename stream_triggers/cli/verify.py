@@ -154,7 +154,7 @@ class Waiting:
             self._partitions, self._since_s = partitions, now_s
         elif partitions and now_s - self._since_s >= WAITING_S:
             self._since_s = now_s
-            names = ", ".join(f"{topic}/{partition}" for topic, partition in partitions)
+            names = ", ".join(map(str, partitions))
             terminal.progress(f"waiting for {names}: a transaction is open there, or the brokers are away")
 
 

@@ -137,4 +137,4 @@ class ClaimsLog:
 
 
 def _position_key(changelog: TopicPartition) -> bytes:
-    return f"{changelog.topic}/{changelog.partition}".encode()
+    return str(changelog).encode()

@@ -34,8 +34,7 @@ _PREFIX_BYTES = 8
 
 def claim_prefix(partition: TopicPartition) -> bytes:
     """What the claims of one input partition start with in the store."""
-    name = f"{partition.topic}/{partition.partition}".encode()
-    return blake2b(name, digest_size=_PREFIX_BYTES, person=b"claims-v1").digest()
+    return blake2b(str(partition).encode(), digest_size=_PREFIX_BYTES, person=b"claims-v1").digest()
 
 
 class Claims:

@@ -20,10 +20,13 @@ from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 
 class TopicPartition(NamedTuple):
-    """One partition of one topic."""
+    """One partition of one topic; its text, ``events/0``, is also what stores and changelogs file it under."""
 
     topic: str
     partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
 
 
 class Record(Protocol):

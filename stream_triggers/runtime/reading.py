@@ -27,7 +27,7 @@ def read_between(
     for partition, written in cluster.end_offsets(wanted).items():
         if written < ends[partition]:
             raise Misconfigured(
-                f"{partition.topic}/{partition.partition} is to be read up to {ends[partition]}, and ends at {written}",
+                f"{partition} is to be read up to {ends[partition]}, and ends at {written}",
                 hint="the topic was made again, or has lost records",
             )
     reader = cluster.reader()

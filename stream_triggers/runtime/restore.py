@@ -233,8 +233,7 @@ class Restore:
 
     def _tell_refused(self, partition: TopicPartition, error: StreamTriggersError) -> None:
         self._counters.refused += 1
-        name = f"{partition.topic}/{partition.partition}"
-        log(logger, "partition refused", partition=name, error=error.message, hint=error.hint)
+        log(logger, "partition refused", partition=str(partition), error=error.message, hint=error.hint)
 
     def _read_only_what_is_left(self) -> None:
         positions = self._reader.positions()
@@ -249,15 +248,14 @@ class Restore:
 
 def _input_lost(partition: TopicPartition, committed: int, kept: int) -> Misconfigured:
     return Misconfigured(
-        f"messages {committed} to {kept - 1} of {partition.topic}/{partition.partition} were deleted before"
-        " they were processed",
+        f"messages {committed} to {kept - 1} of {partition} were deleted before they were processed",
         hint="raise the topic's retention; to go on without them, move the group's offsets with kafka-consumer-groups",
     )
 
 
 def _input_replaced(partition: TopicPartition, committed: int, end: int) -> Misconfigured:
     return Misconfigured(
-        f"the group has committed position {committed} of {partition.topic}/{partition.partition}, which ends at {end}",
+        f"the group has committed position {committed} of {partition}, which ends at {end}",
         hint="the topic was made again, or the group's position was set there: move the group's offsets to where it is"
         " to go on, with kafka-consumer-groups.sh --reset-offsets",
     )
@@ -265,6 +263,6 @@ def _input_replaced(partition: TopicPartition, committed: int, end: int) -> Misc
 
 def _changelog_replaced(partition: TopicPartition, position: int, end: int) -> Corrupt:
     return Corrupt(
-        f"the store has read {partition.topic}/{partition.partition} to offset {position}, the topic ends at {end}",
+        f"the store has read {partition} to offset {position}, the topic ends at {end}",
         hint="the topic was deleted and made again: delete the slot's state directory",
     )

@@ -381,4 +381,4 @@ class Worker:
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:
-    return ",".join(f"{topic}/{partition}" for topic, partition in sorted(partitions))
+    return ",".join(map(str, sorted(partitions)))

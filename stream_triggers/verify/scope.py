@@ -129,14 +129,14 @@ def _committed(cluster: Log, application: str, inputs: Sequence[TopicPartition])
         )
     starts, ends = cluster.start_offsets(inputs), cluster.end_offsets(inputs)
     found = {each: starts[each] if offset is None else offset for each, offset in committed.items()}
-    for (topic, partition), offset in found.items():
-        end = ends[TopicPartition(topic, partition)]
+    for partition, offset in found.items():
+        end = ends[partition]
         if offset > end:
             raise Misconfigured(
-                f"application {application} has committed {topic}/{partition} up to {offset}, which ends at {end}",
+                f"application {application} has committed {partition} up to {offset}, which ends at {end}",
                 hint="the topic was made again, or has lost messages; stop all workers and let them begin anew there:\n"
                 f"      kafka-consumer-groups.sh --bootstrap-server BROKER --group {application}"
-                f" --topic {topic}:{partition} --reset-offsets --to-earliest --execute",
+                f" --topic {partition.topic}:{partition.partition} --reset-offsets --to-earliest --execute",
             )
     return found
 

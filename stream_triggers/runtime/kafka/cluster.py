@@ -176,11 +176,11 @@ class KafkaLog:
             futures = self._ask_for_offsets(asked)
         found = {}
         for position, future in futures.items():
-            where = f"{position.topic}/{position.partition}"
-            offset = _answer(future, f"offsets of {where}", may_pass=_NOT_FOUND).offset
+            partition = TopicPartition(position.topic, position.partition)
+            offset = _answer(future, f"offsets of {partition}", may_pass=_NOT_FOUND).offset
             if offset < 0:  # what the library answers when time is up
-                raise Unavailable(f"offsets of {where} were not told within {REQUEST_S:g} s")
-            found[TopicPartition(position.topic, position.partition)] = offset
+                raise Unavailable(f"offsets of {partition} were not told within {REQUEST_S:g} s")
+            found[partition] = offset
         return found
 
     def _require_existing(self, asked: Iterable[Position]) -> None:

@@ -37,7 +37,7 @@ def progress_record(partition: TopicPartition, routed_ms: int) -> Outgoing:
 
 def name_of(partition: TopicPartition) -> bytes:
     """What the progress of a partition is filed under."""
-    return f"{partition.topic}/{partition.partition}".encode()
+    return str(partition).encode()
 
 
 class ProgressTable:

@@ -130,9 +130,8 @@ class Partition:
     def read(self, position: int, records_max: int, into: list[Entry]) -> int:
         """Add committed entries from ``position`` until ``into`` has ``records_max``; returns the next position."""
         if not self.start <= position <= self.end:
-            topic, number = self.name
             raise Misconfigured(
-                f"{topic}/{number} is read from offset {position}, it holds {self.start} to {self.end}",
+                f"{self.name} is read from offset {position}, it holds {self.start} to {self.end}",
                 hint="the records were deleted: choose a position that exists",
             )
         entries, index, stop = self.entries, position - self.start, self.last_stable - self.start
