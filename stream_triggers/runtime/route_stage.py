@@ -220,7 +220,8 @@ class RouteStage:
         position = Position(*source.partition, record.offset())
         try:
             routed = keyed.routing.facts(message, (match.leaf, *match.more), position)
-        except EvaluationFailed as failure:
+            self._facts.write(self._keyed[match.plan.trigger.id], routed.facts, outputs.facts)
+        except (EvaluationFailed, InvalidMessage) as failure:
             failed = MatchFailure(match.plan, match.leaf, failure.message)
             self._failed("arguments_failed", failed, kind, message, record, outputs)
             return
@@ -229,7 +230,6 @@ class RouteStage:
             self._decide(decision, outputs)
         if routed.facts:
             self._claims.take(claim, source.partition)
-            self._facts.write(self._keyed[match.plan.trigger.id], routed.facts, outputs.facts)
 
     def _encoder(self, match: Match, kind: Kind, source: _Source) -> EncodeFiring:
         trigger, (topic, partition) = match.plan.trigger, source.partition

@@ -35,8 +35,16 @@ def read(record: Record, kinds: tuple[type[T], ...]) -> T:
     data = record.value()
     value = decode(data, kinds)
     if record.offset() % SAMPLE_EVERY == 0:
-        assert _content(value) == _content(CODEC.decode(data, kinds)), f"the decoders differ on {place_of(record)}"
+        _compare(value, CODEC.decode(data, kinds), record)
     return value
+
+
+def _compare(value: msgspec.Struct, other: msgspec.Struct, record: Record) -> None:
+    try:
+        contents = _content(value), _content(other)
+    except RecursionError:  # nested deeper than this encoder goes, which the decoders do
+        return
+    assert contents[0] == contents[1], f"the decoders differ on {place_of(record)}"
 
 
 def place_of(record: Record) -> str:

@@ -34,6 +34,7 @@ from stream_triggers.core.message import Message, Position, kind_of
 from stream_triggers.core.record import Activation, Fact, Tick
 from stream_triggers.core.route import Match
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
+from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.keyed.facts import partition_of, state_key
 from stream_triggers.runtime.log import Record, TopicPartition
 from stream_triggers.runtime.store import Store
@@ -97,7 +98,9 @@ class Facts:
         position = Position(*self._scope.inputs[place], record.offset())
         try:
             facts = plan.keyed.routing.facts(message, (leaf, *more), position).facts
-        except EvaluationFailed:  # a worker writes no facts then: a decision and a dead letter
+            for fact in facts:
+                encode(fact)  # raises for one that no worker can write, such as with a document nested too deep
+        except (EvaluationFailed, InvalidMessage):  # a worker writes no facts then: a decision and a dead letter
             return
         claim = plan.run_ids.of_one(kind_of(message), message.id)
         for fact in facts:

@@ -72,15 +72,18 @@ class FactWriter:
         self._pending: set[tuple[int, int]] = set()
 
     def write(self, defined: Defined, facts: Sequence[Fact], into: list[Outgoing]) -> None:
-        """Add ``facts``, matched with one definition, behind the activations they need."""
-        for fact in facts:
+        """Add ``facts``, matched with one definition, behind the activations they need.
+
+        Raises ``InvalidMessage`` for one that cannot be written, such as with a document nested too deep; then none is.
+        """
+        for fact, value in [(fact, encode(fact)) for fact in facts]:
             key = state_key(fact.trigger_id, fact.key)
             partition = partition_of(key, self.partitions)
             place = (defined.offset, partition)
             if place not in self._active and place not in self._pending:
                 self._pending.add(place)
                 into.append(activation(defined, partition, self._clock.now_ms()))
-            into.append(Outgoing(value=encode(fact), key=key, partition=partition))
+            into.append(Outgoing(value=value, key=key, partition=partition))
 
     def settle(self) -> None:
         """The open transaction is committed."""

@@ -20,6 +20,7 @@ from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, Entry, Fault, MemoryLog
 from stream_triggers.runtime.store import MemoryStore
 from stream_triggers.runtime.worker import Worker
+from stream_triggers.verify import verify
 from tests.engine_bundle import START_MS, EngineBundle
 from tests.runtime.keyed.material import contents
 
@@ -182,6 +183,29 @@ def test_a_run_that_its_topics_do_not_take_is_a_decision() -> None:
     (decision,) = bundle.decisions()
     assert (decision.reason, decision.id[:2]) == ("arguments_failed", "19")
     assert decision.detail.startswith("a run with 20 participants has 43")
+
+
+@pytest.mark.parametrize("levels", [200, 252, 253, 254, 1000])
+def test_a_payload_nested_deeper_than_can_be_written_again_fails_its_trigger_only(levels: int) -> None:
+    bundle = EngineBundle()
+    bundle.define(
+        {
+            **BOTH,
+            "when": {"all": [{"event": "paid", "as": "a"}, {"event": "packed"}]},
+            "args": {"a": "${a.payload.note}"},
+        }
+    )
+    bundle.define({"id": "plain", "task": "note", "when": {"event": "paid"}, "key": KEY, "args": {}})
+    worker = bundle.ready()
+    shallow = encode(order("paid", "deep", note="x" * (2 * levels - 2)))
+    nested = shallow.replace(b'"%s"' % (b"x" * (2 * levels - 2)), b"[" * levels + b"]" * levels)
+    bundle.write("events", nested, b"o1")
+    bundle.send(event("packed", "o1"), order("paid", "fine", order="o2", note=1), event("packed", "o2"))
+    work(bundle, 500, worker)
+    deep = ["note o1", "ship o1"] if levels < 253 else ["note o1"]
+    assert fired(bundle) == sorted([*deep, "note o2", "ship o2"])
+    assert len(bundle.dead_letters()) == (0 if levels < 253 else 1)
+    assert verify(bundle.log("observer"), bundle.config, AllowedFunctions()).findings == []
 
 
 # Crashes
