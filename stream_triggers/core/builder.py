@@ -9,7 +9,7 @@ Rules:
 2. Methods change the builder and return it. ``build`` does not: one builder can make triggers for several tasks.
 3. Several conditions are joined by "and" unless ``with_logic("or")`` was called. With one condition it does not matter.
 4. A mapping is a filter wherever a filter is taken; so is a function, called with what the filter would look at. As
-   ``filter_result``, any other value is what the result must equal.
+   ``filter_result``, any other value is what the result must equal; an object is written ``{"$": {"eq": {...}}}``.
 5. Arguments add up: each of their names is given once, each kind of message has at most one function, and a named
    argument replaces one of the same name that a function returned.
 6. A function is named, not carried: it is at the top level of a module that the workers can import.

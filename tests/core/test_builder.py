@@ -298,7 +298,8 @@ MOVE = "\n  hint: write it with def at the top level of a module that the worker
         ),
         (
             lambda: on_event("a", {"total": {"gte": "x", "foo": 1}}).build("t", "b"),
-            'when.all[0].filter.total: expected nothing but operators, found "foo" beside gte'
+            'when.all[0].filter.total: unknown operator "foo", '
+            "expected one of eq, ne, lt, lte, gt, gte, in, prefix, suffix, exists, not"
             '\n  hint: to compare with the object as it is, write {"eq": {...}}',
         ),
         (

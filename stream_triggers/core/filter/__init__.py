@@ -3,7 +3,8 @@
 Rules:
 1. An object is a conjunction of its fields, ``{}`` accepts everything. A field is a test of the value at a path, or one
    of ``any``, ``all``, ``not`` and ``call``; a function that is called gets the whole value.
-2. What stands at a path is an object of operators only, or else a literal that the value there must equal.
+2. What stands at a path is an object of operators, or a literal that the value there must equal. An object is compared
+   by ``eq`` only, so that a misspelled operator is never taken for a literal.
 3. Equality is by JSON type at every depth: true is not 1, and 1 is 1.0.
 4. At a path that leads nowhere every test is false but ``ne`` and ``exists: false``. ``not`` turns any answer round.
 5. ``lt``, ``lte``, ``gt`` and ``gte`` compare two numbers or two strings, ``prefix`` and ``suffix`` take a string; any

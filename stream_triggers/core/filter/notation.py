@@ -52,6 +52,9 @@ DEPTH_MAX = 64
 TESTS_MAX = 1000
 """Most tests and calls in one filter."""
 
+USE_EQ = 'to compare with the object as it is, write {"eq": {...}}'
+"""The hint at an object that is none of operators."""
+
 FUNCTION_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 """How user code is named: ``module:function``."""
 
@@ -103,20 +106,22 @@ def _branch(value: JsonValue, path: str, depth: int) -> Filter:
 def _parse_test(path: Path, value: JsonValue, where: str, depth: int) -> Filter:
     """Read what stands at a path: an operator object, or a literal that the value there must equal."""
     _check_depth(where, depth)
-    words = [word for word in OPERATORS if word in value] if isinstance(value, dict) else []
-    if not words:
+    if not isinstance(value, dict):
         return PathTest(path, "eq", _operand_json("eq", value, where))
+    if not value:
+        raise expected("a literal or an object of operators", value, where, hint=USE_EQ)
     for name in value:
         if name not in OPERATORS:
-            raise _mixed(name, words[0], where)
-    return _conjunction([_parse_operator(path, word, value[word], at(where, word), depth) for word in words])
+            raise _unknown(name, where)
+    return _conjunction(
+        [_parse_operator(path, word, value[word], at(where, word), depth) for word in OPERATORS if word in value]
+    )
 
 
-def _mixed(name: object, word: str, where: str) -> InvalidTrigger:
-    hint = 'to compare with the object as it is, write {"eq": {...}}'
-    near = suggestion(str(name), OPERATORS)
-    problem = f"expected nothing but operators, found {found(name)} beside {word}"
-    return InvalidTrigger(where, problem, hint=f"{near} {hint}" if near else hint)
+def _unknown(name: object, where: str) -> InvalidTrigger:
+    near = suggestion(str(name).lower(), OPERATORS)
+    problem = f"unknown operator {found(name)}, expected one of {', '.join(OPERATORS)}"
+    return InvalidTrigger(where, problem, hint=f"{near} {USE_EQ}" if near else USE_EQ)
 
 
 def _parse_operator(path: Path, word: Operator | Literal["not"], operand: JsonValue, where: str, depth: int) -> Filter:
@@ -263,8 +268,7 @@ def _entry(part: PathTest | Call | Negation | Disjunction) -> tuple[str, JsonVal
 
 
 def _shortest(name: str, item: JsonValue) -> JsonValue:
-    """The operand of ``eq`` alone, where nobody would take it for an operator object."""
-    if name in RESERVED or item.keys() != {"eq"}:
+    """The operand of ``eq`` alone, where it is no object: that would be read as one of operators."""
+    if name in RESERVED or item.keys() != {"eq"} or isinstance(item["eq"], dict):
         return item
-    literal = item["eq"]
-    return item if isinstance(literal, dict) and not literal.keys().isdisjoint(OPERATORS) else literal
+    return item["eq"]
