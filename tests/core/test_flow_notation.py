@@ -187,8 +187,6 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], problem: str):
 def test_a_run_expires_some_time_after_its_release():
     flow = parse_flow({"expires": "1m"}, "")
     assert (flow.expires_at(5), FREE.expires_at(5)) == (60_005, None)
-    assert [flow.is_expired(5, now_ms) for now_ms in (60_004, 60_005)] == [False, True]
-    assert not FREE.is_expired(5, 10**15)
     assert flow.expires_at(TIME_MS_MAX) == TIME_MS_MAX
 
 

@@ -101,6 +101,11 @@ class Overlap(msgspec.Struct, frozen=True):
     ttl_ms: int = OVERLAP_TTL_MS
 
 
+def expiry_ms(time_ms: int, expires_ms: int) -> int:
+    """The instant at which a run of ``time_ms`` is too late that ``expires_ms`` is given for."""
+    return min(time_ms + expires_ms, TIME_MS_MAX)
+
+
 class Flow(msgspec.Struct, frozen=True):
     """Everything between a match of a trigger and its run; ``for_each`` is a template that gives a list.
 
@@ -123,12 +128,7 @@ class Flow(msgspec.Struct, frozen=True):
 
     def expires_at(self, time_ms: int) -> int | None:
         """The instant from which on a run of ``time_ms`` is not to be started any more."""
-        return None if self.expires_ms is None else min(time_ms + self.expires_ms, TIME_MS_MAX)
-
-    def is_expired(self, time_ms: int, now_ms: int) -> bool:
-        """Whether it is too late at ``now_ms`` for a run of ``time_ms``."""
-        expires_ms = self.expires_at(time_ms)
-        return expires_ms is not None and now_ms >= expires_ms
+        return None if self.expires_ms is None else expiry_ms(time_ms, self.expires_ms)
 
 
 FREE = Flow()

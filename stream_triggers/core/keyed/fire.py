@@ -25,7 +25,7 @@ from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.keyed.cast import Cast, compile_cast
 from stream_triggers.core.keyed.gates.fan_out import Element, compile_fan_out
-from stream_triggers.core.keyed.gates.gate import TOO_LATE
+from stream_triggers.core.keyed.gates.gate import TOO_LATE, has_expired
 from stream_triggers.core.keyed.state import Firing, Match, Occurrence, Refusal
 from stream_triggers.core.message import (
     Event,
@@ -110,7 +110,7 @@ class Firer:
             elements = self._elements(match, run_id)
             if elements is not None:
                 run_ids = tuple([each.run_id(run_id) for each in elements])
-            if self._trigger.flow.is_expired(match.time_ms, wall_ms):
+            if has_expired(match, self._trigger.flow.expires_ms, wall_ms):
                 return Fired((), self.refuse("expired", TOO_LATE, match, run_id), run_ids)
             if elements is None:
                 return Fired((self._firing(match, key, run_id, None),), None, run_ids)

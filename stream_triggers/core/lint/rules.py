@@ -188,7 +188,7 @@ class _Rules:
     def _expiry(self) -> Iterator[Doubt]:
         flow = self.trigger.flow
         held_ms = (flow.delay_ms or 0) + (flow.debounce.wait_ms if flow.debounce else 0)
-        if held_ms and flow.is_expired(0, held_ms):
+        if flow.expires_ms is not None and held_ms >= flow.expires_ms:
             problem = f"no run is ever started: each is held back for {duration_text(held_ms)}, and has expired then"
             yield Doubt("expires", problem, "let runs expire later, or shorten delay and debounce")
 

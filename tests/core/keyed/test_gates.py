@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from stream_triggers.core.flow.settings import HELD_MAX, CircuitBreaker, Rate
 from stream_triggers.core.keyed.gates.breaker import CircuitBreakerGate, Load
-from stream_triggers.core.keyed.gates.gate import OCCURRENCES_HELD_MAX, QUEUED_BYTES_MAX, Queue, Waiting, merged
+from stream_triggers.core.keyed.gates.gate import (
+    OCCURRENCES_HELD_MAX,
+    QUEUED_BYTES_MAX,
+    Queue,
+    Waiting,
+    has_expired,
+    merged,
+)
 from stream_triggers.core.keyed.gates.limit import ROOTS_MAX, Roots
 from stream_triggers.core.keyed.gates.pause import PauseGate
 from stream_triggers.core.keyed.state import Match
@@ -446,3 +453,10 @@ def test_nothing_is_remembered_when_nothing_counts_any_more(fields: dict[str, An
     player = Player(chain_of(fields))
     player.play("0:a 0:b 1:x=failed 100: 200:")
     assert player.memories == {}
+
+
+@pytest.mark.parametrize(
+    ("expires_ms", "now_ms", "has"), [(60_000, 60_004, False), (60_000, 60_005, True), (None, 10**15, False)]
+)
+def test_a_match_has_expired_from_that_instant_on(expires_ms, now_ms, has):
+    assert has_expired(Match(occurrences=(), time_ms=5), expires_ms, now_ms) is has

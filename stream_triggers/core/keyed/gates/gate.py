@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from stream_triggers.core.flow.settings import HELD_MAX, Collect
+from stream_triggers.core.flow.settings import HELD_MAX, Collect, expiry_ms
 from stream_triggers.core.invocation import FlowReason
 from stream_triggers.core.keyed.state import Match
 
@@ -153,14 +153,19 @@ def queue_full(name: str, held: tuple[Match, ...], match: Match) -> tuple[Refuse
 
 def has_expired(match: Match, expires_ms: int | None, now_ms: int) -> bool:
     """Whether ``match`` came to hold ``expires_ms`` ago or earlier, None being never."""
-    return expires_ms is not None and match.time_ms + expires_ms <= now_ms
+    return expires_ms is not None and expiry_ms(match.time_ms, expires_ms) <= now_ms
+
+
+def too_late(matches: tuple[Match, ...], expires_ms: int | None, now_ms: int) -> tuple[Refused, ...]:
+    """The refusals of those of ``matches`` that have expired."""
+    return refused("expired", TOO_LATE, tuple(each for each in matches if has_expired(each, expires_ms, now_ms)))
 
 
 def first_expiry_ms(held: tuple[Match, ...], expires_ms: int | None, otherwise_ms: int) -> int:
     """The instant at which the first of ``held`` has expired, or ``otherwise_ms`` where that is earlier."""
     if expires_ms is None:
         return otherwise_ms
-    return min([otherwise_ms, *(match.time_ms + expires_ms for match in held)])
+    return min([otherwise_ms, *(expiry_ms(match.time_ms, expires_ms) for match in held)])
 
 
 def refused(reason: FlowReason, detail: str, matches: tuple[Match, ...]) -> tuple[Refused, ...]:

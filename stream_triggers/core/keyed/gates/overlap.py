@@ -22,7 +22,6 @@ from typing import ClassVar, TypeAlias
 
 from stream_triggers.core.flow.settings import Overlap
 from stream_triggers.core.keyed.gates.gate import (
-    TOO_LATE,
     Memory,
     Passage,
     Refused,
@@ -30,7 +29,7 @@ from stream_triggers.core.keyed.gates.gate import (
     has_expired,
     is_full,
     queue_full,
-    refused,
+    too_late,
 )
 from stream_triggers.core.keyed.state import Match
 
@@ -63,20 +62,19 @@ class OverlapGate:
     def on_time(self, memory: Running, now_ms: int) -> Passage[Running]:
         if now_ms < self.wake_ms(memory):
             return Passage(memory)
-        expired = tuple(match for match in memory.held if has_expired(match, self.expires_ms, now_ms))
+        late = too_late(memory.held, self.expires_ms, now_ms)
         held = tuple(match for match in memory.held if not has_expired(match, self.expires_ms, now_ms))
-        refusals = refused("expired", TOO_LATE, expired)
         if now_ms < self._end_ms(memory):
-            return Passage(Running(memory.ids, memory.news_ms, held), (), refusals)
+            return Passage(Running(memory.ids, memory.news_ms, held), (), late)
         for index, match in enumerate(held, start=1):
             ids = self.invocation_ids(match)
             if ids:
-                return Passage(Running(ids, now_ms, held[index:]), held[:index], refusals)
-        return Passage(None, held, refusals)
+                return Passage(Running(ids, now_ms, held[index:]), held[:index], late)
+        return Passage(None, held, late)
 
     def on_match(self, memory: Running | None, match: Match, now_ms: int) -> Passage[Running]:
-        if has_expired(match, self.expires_ms, now_ms):
-            return Passage(memory, (), refused("expired", TOO_LATE, (match,)))
+        if late := too_late((match,), self.expires_ms, now_ms):
+            return Passage(memory, (), late)
         if memory is None:
             ids = self.invocation_ids(match)
             return Passage(Running(ids, now_ms) if ids else None, (match,))

@@ -23,7 +23,6 @@ from typing import ClassVar
 from stream_triggers.core.duration import duration_text
 from stream_triggers.core.flow.settings import Throttle
 from stream_triggers.core.keyed.gates.gate import (
-    TOO_LATE,
     Memory,
     Passage,
     Queue,
@@ -35,6 +34,7 @@ from stream_triggers.core.keyed.gates.gate import (
     queued,
     refused,
     size_bytes,
+    too_late,
 )
 from stream_triggers.core.keyed.state import Match
 
@@ -65,7 +65,7 @@ class ThrottleGate:
         token = self.setting.rate.per_ms
         shares = min(self._full(), memory.shares + (now_ms - memory.at_ms) * self.setting.rate.max)
         old, rest = self._split_old(memory.waiting, now_ms)
-        expired = tuple(each.match for each in rest if has_expired(each.match, self.expires_ms, now_ms))
+        late = too_late(tuple(each.match for each in rest), self.expires_ms, now_ms)
         waiting = tuple(each for each in rest if not has_expired(each.match, self.expires_ms, now_ms))
         passing = min(len(waiting), shares // token)
         released, rest = waiting[:passing], waiting[passing:]
@@ -73,13 +73,12 @@ class ThrottleGate:
         return Passage(
             left if rest or left.shares < self._full() else None,
             tuple(each.match for each in released),
-            refused("expired", self._too_old(), tuple(each.match for each in old))
-            + refused("expired", TOO_LATE, expired),
+            refused("expired", self._too_old(), tuple(each.match for each in old)) + late,
         )
 
     def on_match(self, memory: Bucket | None, match: Match, now_ms: int) -> Passage[Bucket]:
-        if has_expired(match, self.expires_ms, now_ms):
-            return Passage(memory, (), refused("expired", TOO_LATE, (match,)))
+        if late := too_late((match,), self.expires_ms, now_ms):
+            return Passage(memory, (), late)
         bucket = memory or Bucket(self._full(), now_ms)
         token = self.setting.rate.per_ms
         if not bucket.waiting and bucket.shares >= token:
