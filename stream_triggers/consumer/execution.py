@@ -23,7 +23,7 @@ from stream_triggers.consumer.intake import Output
 from stream_triggers.core.fields import NULL, require_finite
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import Failure, Success, TaskResult
-from stream_triggers.core.report import EXPIRED, failure_of, result_id, status_of
+from stream_triggers.core.report import EXPIRED, failure_of, result_of, status_of
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
@@ -47,12 +47,12 @@ class TaskRunner:
             yield self._status(invocation, attempt, "running", previous)
             outcome = self._attempt(task, invocation, final=attempt == task.attempts_max)
             ended_ms = self._clock.now_ms()
-            result = _result(invocation, attempt, outcome, ended_ms)
+            result = result_of(invocation, outcome, ended_ms, attempt=attempt)
             try:
                 value = self._reportable(result)
             except InvalidMessage as error:
                 outcome = failure_of(error, final=True)
-                value = encode(_result(invocation, attempt, outcome, ended_ms))
+                value = encode(result_of(invocation, outcome, ended_ms, attempt=attempt))
             previous = _status_after(outcome)
             yield self._status(invocation, attempt, previous, "running")
             yield self._topics.task_results, Outgoing(value=value, key=invocation.id.encode())
@@ -91,21 +91,6 @@ class TaskRunner:
     def _status(self, invocation: Invocation, attempt: int, status: str, previous: str | None) -> Output:
         report = status_of(invocation, status, self._clock.now_ms(), attempt=attempt, previous=previous)
         return self._topics.task_status, Outgoing(value=encode(report), key=invocation.id.encode())
-
-
-def _result(invocation: Invocation, attempt: int, outcome: Success | Failure, time_ms: int) -> TaskResult:
-    return TaskResult(
-        task=invocation.task,
-        outcome=outcome,
-        id=result_id(invocation.id, attempt, "success" if isinstance(outcome, Success) else "failure"),
-        invocation_id=invocation.id,
-        time_ms=time_ms,
-        attempt=attempt,
-        arguments=invocation.arguments,
-        traceparent=invocation.traceparent,
-        root=invocation.root or invocation.id,
-        depth=invocation.depth,
-    )
 
 
 def _status_after(outcome: Success | Failure) -> str:

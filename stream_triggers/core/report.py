@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.message import Failure, TaskStatus
+from stream_triggers.core.message import Failure, JsonValue, Success, TaskResult, TaskStatus
 
 REPORT_ID_BYTES = 16
 """Size of a report's id before hexadecimal: that of a run id."""
@@ -36,6 +36,16 @@ News: TypeAlias = Literal["running", "succeeded", "failed", "unstarted"]
 _ENDS: Mapping[str, News] = {"success": "succeeded", "failed": "failed", "killed": "failed", EXPIRED: "unstarted"}
 
 
+class Links(TypedDict):
+    """How a report hangs together with its invocation."""
+
+    invocation_id: str
+    arguments: dict[str, JsonValue]
+    traceparent: str | None
+    root: str
+    depth: int
+
+
 def news_of(status: str) -> News:
     """What a status says of its invocation; one that is not known as an end says that it goes on."""
     return _ENDS.get(status, "running")
@@ -49,16 +59,35 @@ def status_of(
         task=invocation.task,
         status=status,
         id=status_id(invocation.id, attempt, status),
-        invocation_id=invocation.id,
         time_ms=time_ms,
         previous=previous,
         attempt=attempt,
+        trigger_id=invocation.trigger_id,
+        trigger_key=invocation.key,
+        **_links(invocation),
+    )
+
+
+def result_of(invocation: Invocation, outcome: Success | Failure, time_ms: int, *, attempt: int = 1) -> TaskResult:
+    """The report that ``attempt`` of ``invocation`` ended with ``outcome``, on its causal chain like ``status_of``."""
+    return TaskResult(
+        task=invocation.task,
+        outcome=outcome,
+        id=result_id(invocation.id, attempt, "success" if isinstance(outcome, Success) else "failure"),
+        time_ms=time_ms,
+        attempt=attempt,
+        **_links(invocation),
+    )
+
+
+def _links(invocation: Invocation) -> Links:
+    """What a report repeats of its invocation, and that it is a link further in the causal chain."""
+    return Links(
+        invocation_id=invocation.id,
         arguments=invocation.arguments,
         traceparent=invocation.traceparent,
         root=invocation.root or invocation.id,
         depth=invocation.depth,
-        trigger_id=invocation.trigger_id,
-        trigger_key=invocation.key,
     )
 
 
