@@ -1,7 +1,9 @@
-"""Fixtures for tests on a real Kafka: one broker for the session, fresh topics for each test that asks."""
+"""Fixtures: a real Kafka, one broker for the session and fresh topics for each test that asks; what Ctrl-C does."""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -29,3 +31,19 @@ def kafka_config(bootstrap_servers) -> Config:
     log = KafkaLog(KafkaSettings(bootstrap_servers))
     log.create_topics(specs(topics, {}, claim_retention_ms=config.claim_retention_ms))
     return config
+
+
+@pytest.fixture
+def _as_in_a_worker() -> Iterator[None]:
+    """A worker has a handler of its own for Ctrl-C."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def _as_in_a_program() -> Iterator[None]:
+    """Ctrl-C raises, which it does not in what a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -206,6 +206,30 @@ def test_a_function_that_cancels_itself_has_failed(bed):
     assert outcome_of(bed, bill).type == "CancelledError"
 
 
+class Ended(BaseException):
+    """An end that is no ``Exception``, as some libraries have."""
+
+
+@pytest.mark.usefixtures("_as_in_a_worker")
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, Ended])
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_a_function_that_would_end_the_worker_has_failed_and_the_next_one_runs(bed, error, is_async):
+    def bill(order):
+        if order == 1:
+            raise error
+        return order
+
+    async def bill_async(order):
+        return bill(order)
+
+    bed.send(invocation(1), invocation(2))
+    bed.drain(bed.worker(app_of(bill_async if is_async else bill)))
+    failed, succeeded = [result.outcome for result in bed.results()]
+    assert (failed.type, failed.final) == (error.__name__, True)
+    assert succeeded == Success(2)
+    assert bed.committed() == 2
+
+
 def test_text_that_is_not_unicode_does_not_stop_the_report(bed):
     def bill(order):
         raise ValueError("half a pair \ud800")
@@ -390,7 +414,8 @@ def test_a_task_that_was_skipped_is_not_read_again(bed):
     assert bed.committed() == 1
 
 
-def test_interrupts_are_not_the_functions_failure(bed):
+@pytest.mark.usefixtures("_as_in_a_program")
+def test_a_ctrl_c_while_a_function_runs_is_not_its_failure(bed):
     def bill(order):
         raise KeyboardInterrupt
 

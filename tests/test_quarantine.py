@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -31,14 +29,6 @@ def fail(message: Any) -> NoReturn:
     raise RAISED[payload["raises"]]
 
 
-@pytest.fixture
-def _as_in_a_worker() -> Iterator[None]:
-    """A worker has a handler of its own for Ctrl-C."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("_as_in_a_worker")
 @pytest.mark.parametrize("raises", RAISED)
 @pytest.mark.parametrize(
@@ -62,14 +52,6 @@ def test_a_function_that_fails_is_told_and_the_other_triggers_fire(
     assert told == [("fails", reason, "e0"), ("fails", reason, "e1")]
     assert all(raises in each.detail for each in tester.decisions)
     assert [(each.trigger, each.stage) for each in tester.dead_letters] == [("fails", stage)] * 2
-
-
-@pytest.fixture
-def _as_in_a_program() -> Iterator[None]:
-    """Ctrl-C raises, which it does not in what a shell has started in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_as_in_a_program")

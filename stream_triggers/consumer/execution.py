@@ -3,8 +3,8 @@
 Rules:
 1. Every attempt makes two statuses and one outcome: running, then success, retry or failed. They are written when the
    function has ended, each with the instant it is about.
-2. Whatever a function raises as an ``Exception`` is its failure. ``KeyboardInterrupt``, ``SystemExit`` and the like
-   are not the function's: they go through, and nothing is reported.
+2. Whatever a function raises is its failure, ``SystemExit`` included: it would end the worker at each start again. A
+   ``KeyboardInterrupt`` that may be the user's Ctrl-C is not the function's: it goes through, and nothing is reported.
 3. A value that cannot be reported (no JSON, such as NaN, or too large) is a failure and final: another attempt would
    do the work twice and end the same.
 4. Reports carry on the causal chain of their invocation. Statuses say which trigger and key it is of.
@@ -27,6 +27,7 @@ from stream_triggers.core.report import EXPIRED, failure_of, result_of, status_o
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
+from stream_triggers.runtime.functions import ctrl_c_raises
 from stream_triggers.runtime.log import Outgoing
 from stream_triggers.runtime.topics import Topics
 
@@ -74,7 +75,9 @@ class TaskRunner:
             value = task.function(**arguments, **given)
             return Success(self._runner.run(value) if inspect.iscoroutine(value) else value)
         # A function that cancels itself, or exits, has failed: nobody else cancels on this loop, and it is no program.
-        except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - it is the function's outcome
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and ctrl_c_raises():
+                raise
             return failure_of(error, final=final)
 
     def _reportable(self, result: TaskResult) -> bytes:

@@ -62,11 +62,16 @@ def _called(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         except KeyboardInterrupt as error:
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            if ctrl_c_raises():
                 raise
             raise RuntimeError("KeyboardInterrupt") from error
 
     return call
+
+
+def ctrl_c_raises() -> bool:
+    """Whether a ``KeyboardInterrupt`` can be the user's Ctrl-C; under a handler only functions raise one."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def imported(name: str) -> ModuleType:
