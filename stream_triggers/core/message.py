@@ -129,7 +129,7 @@ class Position(msgspec.Struct, frozen=True):
     offset: int
 
 
-class Participant(msgspec.Struct, frozen=True):
+class Participant(msgspec.Struct, frozen=True, gc=False):
     """One message (or nominal instant) that caused a run, the leaf that accepted it, and where it stands."""
 
     leaf: str

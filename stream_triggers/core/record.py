@@ -68,7 +68,7 @@ class Definition(msgspec.Struct, frozen=True):
         return "paused" if self.pause.is_in_force(self.time_ms) else "resumed"
 
 
-class Fact(msgspec.Struct, frozen=True):
+class Fact(msgspec.Struct, frozen=True, gc=False):
     """A leaf accepted a message, written to the keyed stage with the ``fields`` its trigger needs.
 
     ``leaves`` are the ids of all leaves that accepted it; the participant names the first of them by its path.

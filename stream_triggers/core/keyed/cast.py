@@ -12,7 +12,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
+
+import msgspec
 
 from stream_triggers.core.arguments import Fields, Reference, Template, compile_template
 from stream_triggers.core.filter import MISSING, Path, get_path
@@ -23,7 +25,7 @@ from stream_triggers.core.reference import ALL, EACH
 from stream_triggers.errors import EvaluationFailed
 
 
-class Cast(NamedTuple):
+class Cast(msgspec.Struct, frozen=True, gc=False):
     """Who takes part in a run, each for its leaf, in their own order; ``element`` is that of a fan-out."""
 
     chosen: Sequence[Chosen]
@@ -33,6 +35,9 @@ class Cast(NamedTuple):
 CastTemplate: TypeAlias = Callable[[Cast, str, str], JsonValue]
 """A compiled template: from the cast, the trigger's id and the run's id."""
 
+_CastReader: TypeAlias = Callable[[Cast, str, str, str], JsonValue]
+"""The same for one reference, with a kind that says nothing in second place."""
+
 
 def compile_cast(
     template: JsonValue, path: str, roots: Mapping[str, Fields], leaves: Mapping[str, str]
@@ -40,29 +45,28 @@ def compile_cast(
     """Compile the ``template`` at ``path``; ``leaves`` are the ids of leaves by their names."""
 
     def reader(reference: Reference, where: str) -> Template:
-        read = _reader(reference, where, leaves)
         # The machinery of templates hands on what it is given, whatever that is.
-        return cast(Template, lambda who, kind, trigger_id, run_id: read(who, trigger_id, run_id))
+        return cast(Template, _reader(reference, where, leaves))
 
     compiled = cast(Any, compile_template(template, path, roots, reader))
     return lambda who, trigger_id, run_id: compiled(who, "", trigger_id, run_id)
 
 
-def _reader(reference: Reference, where: str, leaves: Mapping[str, str]) -> CastTemplate:
+def _reader(reference: Reference, where: str, leaves: Mapping[str, str]) -> _CastReader:
     root = reference.root
     missing = f"{where}: {reference.text} is missing"
     if root == "trigger":
-        return lambda who, trigger_id, run_id: trigger_id
+        return lambda who, kind, trigger_id, run_id: trigger_id
     if root == "run":
-        return lambda who, trigger_id, run_id: run_id
+        return lambda who, kind, trigger_id, run_id: run_id
     if root.startswith(f"{ALL}."):
         return _list_reader(reference, leaves[root.partition(".")[2]], missing)
     path, optional = _path(reference), reference.optional
     if root == EACH:
-        return lambda who, trigger_id, run_id: _found(get_path(who.element, path), optional, missing)
+        return lambda who, kind, trigger_id, run_id: _found(get_path(who.element, path), optional, missing)
     meant = _meant(reference, leaves)
 
-    def read(who: Cast, trigger_id: str, run_id: str) -> JsonValue:
+    def read(who: Cast, kind: str, trigger_id: str, run_id: str) -> JsonValue:
         occurrence = meant(who)
         return _found(MISSING if occurrence is None else get_path(occurrence.document, path), optional, missing)
 
@@ -88,10 +92,10 @@ def _meant(reference: Reference, leaves: Mapping[str, str]) -> Callable[[Cast], 
     return of_kind if leaf is None else of_leaf
 
 
-def _list_reader(reference: Reference, leaf: str, missing: str) -> CastTemplate:
+def _list_reader(reference: Reference, leaf: str, missing: str) -> _CastReader:
     path = _path(reference)
 
-    def read(who: Cast, trigger_id: str, run_id: str) -> JsonValue:
+    def read(who: Cast, kind: str, trigger_id: str, run_id: str) -> JsonValue:
         found = [each for name, each in who.chosen if name == leaf]
         return [_found(get_path(each.document, path), reference.optional, missing) for each in found]
 

@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import orjson
@@ -60,7 +60,7 @@ class Nominal(msgspec.Struct, frozen=True):
     time_ms: int
 
 
-class Fired(NamedTuple):
+class Fired(msgspec.Struct, frozen=True, gc=False):
     """What a match made: runs, or the reason why not. ``run_ids`` are those of all runs that it stands for."""
 
     firings: tuple[Firing, ...]
@@ -174,7 +174,7 @@ class Firer:
             arguments = {**self._from_functions(match.occurrences), **arguments}
         firing = self._made(match, key, run_id, self._trigger.task, self._written(arguments, key))
         expires_ms = self._trigger.flow.expires_at(match.time_ms)
-        return firing if expires_ms is None else firing._replace(expires_ms=expires_ms)
+        return firing if expires_ms is None else msgspec.structs.replace(firing, expires_ms=expires_ms)
 
     def _made(self, match: Match, key: str | None, run_id: bytes, task: str, arguments: bytes) -> Firing:
         cause = match.occurrences[-1]

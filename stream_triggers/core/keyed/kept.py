@@ -39,7 +39,7 @@ class Kept:
     def add(self, occurrence: Occurrence) -> tuple[list[Occurrence], list[Occurrence]]:
         """Keep an occurrence; gives those whose end is to be told because of it, superseded and lost to a bound."""
         self.by_at[occurrence.at] = occurrence
-        self.pool.add(occurrence)
+        self.pool.add((occurrence,))
         superseded: list[Occurrence] = []
         lost: list[Occurrence] = []
         for leaf in occurrence.leaves:

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
 import orjson
 
 from stream_triggers.core.filter import index_key
@@ -34,7 +35,7 @@ _TIME = attrgetter("time_ms")
 _MOMENT = attrgetter("moment")
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """Occurrences that satisfy a node: who takes part for which leaf, from when to when, in the order of choice.
 
     ``last`` is the moment at which it came to hold. ``is_fresh``: one of them has not been in a run before.
@@ -68,8 +69,7 @@ class Pool:
         self.losses = 1
         """How many occurrences the next search goes without that has too many to look through."""
         self.begin()
-        for occurrence in occurrences:
-            self.add(occurrence)
+        self.add(occurrences)
 
     def begin(self) -> None:
         """Begin a search."""
@@ -83,16 +83,18 @@ class Pool:
         self.is_spent = self.looks > most
         return not self.is_spent
 
-    def add(self, occurrence: Occurrence) -> None:
-        """Add an occurrence to its leaves."""
-        for leaf in occurrence.leaves:
-            listed = self.by_leaf.get(leaf)
-            if listed is None:
-                self.by_leaf[leaf] = [occurrence]
-            elif listed[-1].time_ms < occurrence.time_ms or listed[-1].moment < occurrence.moment:
-                listed.append(occurrence)
-            else:
-                insort(listed, occurrence, key=_MOMENT)
+    def add(self, occurrences: Iterable[Occurrence]) -> None:
+        """Add occurrences to their leaves."""
+        by_leaf = self.by_leaf
+        for occurrence in occurrences:
+            for leaf in occurrence.leaves:
+                listed = by_leaf.get(leaf)
+                if listed is None:
+                    by_leaf[leaf] = [occurrence]
+                elif listed[-1].time_ms < occurrence.time_ms or listed[-1].moment < occurrence.moment:
+                    listed.append(occurrence)
+                else:
+                    insort(listed, occurrence, key=_MOMENT)
 
     def between(self, leaf: str, low: Moment, high_ms: int) -> list[Occurrence]:
         """The occurrences of a leaf after ``low`` and until ``high_ms``; not to be changed."""

@@ -9,7 +9,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from stream_triggers.core.invocation import Reason
 from stream_triggers.core.keyed.gates import Flowed, Refused
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from stream_triggers.core.keyed.plan import KeyedPlan
 
 
-class Released(NamedTuple):
+class Released(msgspec.Struct, frozen=True, gc=False):
     """What goes out, and what the gates remember; ``wake_ms`` is on the wall clock."""
 
     firings: tuple[Firing, ...]

@@ -32,6 +32,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from stream_triggers.core.keyed.clause import Clause
 from stream_triggers.core.keyed.fitting import Fitting, give_up
 from stream_triggers.core.keyed.pool import ALWAYS, Chosen, Found, Pool, Strike, found_one, joined
@@ -263,7 +265,7 @@ class AllSearch(Group):
         if pool.watermark_ms < end_ms + self.grace_ms:
             pool.wait(end_ms + self.grace_ms)
             return None
-        return found._replace(last=(end_ms, ALWAYS))
+        return replace(found, last=(end_ms, ALWAYS))
 
 
 class AtInstant(Single):
@@ -303,7 +305,7 @@ class AtInstant(Single):
             self.group.strike(pool, strike, found)
             return None
         chosen: Chosen = (self.leaf, nominal_occurrence(self.leaf, nominal_ms))
-        return found._replace(chosen=(*found.chosen, chosen), last=(nominal_ms, NO_POSITION), nominal_ms=nominal_ms)
+        return replace(found, chosen=(*found.chosen, chosen), last=(nominal_ms, NO_POSITION), nominal_ms=nominal_ms)
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
         return self.group.lacks(pool, low, high_ms)

@@ -7,6 +7,8 @@ Rules:
 3. The written form starts with a format number and the wake instants, so that timers can be derived from the bytes of
    a state without the definition it belongs to. A form of a newer release is ``Corrupt`` to this one, never guessed at.
 4. An occurrence is in the order of its own instant; those of one instant are in the order of their arrival.
+5. What is made for every fact is a struct that the collector does not follow: nothing in it can lead back to it, and
+   making one takes a tenth of what a named tuple takes.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ Moment: TypeAlias = tuple[int, int]
 """A place in the order of occurrences: ``(time_ms, at)``."""
 
 
-class Occurrence(msgspec.Struct, frozen=True, array_like=True):
+class Occurrence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One fact that is kept: the message, the leaves for which it is of use, and what templates need of it.
 
     ``at`` is the offset of the fact in its facts partition. ``document`` has the message's fields by their names in
@@ -64,7 +66,7 @@ class Occurrence(msgspec.Struct, frozen=True, array_like=True):
         return self.time_ms, self.at
 
 
-class KeyState(msgspec.Struct, frozen=True, array_like=True):
+class KeyState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that is remembered of one trigger for one key.
 
     ``occurrences`` are in order of arrival. ``memory`` is what nodes remember, by node id; ``gates`` what flow control
@@ -105,7 +107,7 @@ class Match(NamedTuple):
     nominal_ms: int | None = None
 
 
-class Firing(NamedTuple):
+class Firing(msgspec.Struct, frozen=True, gc=False):
     """One run to be made; ``arguments`` are JSON, ``expires_ms`` the instant from which on not to start it."""
 
     run_id: bytes
@@ -129,7 +131,7 @@ class Refusal(NamedTuple):
     run_id: bytes | None = None
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What a step makes: the new state (None: there is nothing left to remember), and what goes out, in order."""
 
     state: KeyState | None

@@ -24,6 +24,8 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from stream_triggers.core.filter import MISSING, Path, get_path
 from stream_triggers.core.keyed.clause import Clause, compared_by
 from stream_triggers.core.keyed.fitting import Fitting, fitting, give_up
@@ -288,7 +290,7 @@ class AfterSearch(Single):
         if pool.watermark_ms < end_ms + self.grace_ms:
             pool.wait(end_ms + self.grace_ms)
             return None
-        return found._replace(last=(end_ms, ALWAYS))
+        return replace(found, last=(end_ms, ALWAYS))
 
     def lacks(self, pool: Pool, low: Moment, high_ms: int) -> tuple[str, ...]:
         return self.search.lacks(pool, low, high_ms)

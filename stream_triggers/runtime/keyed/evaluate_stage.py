@@ -21,6 +21,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 import msgspec
@@ -155,7 +156,7 @@ class _Batch:
         before = partition.get(key)
         state = before.state if before.at >= active.void_before else None
         refusal, outcome = _stepped(
-            before, state, lambda: plan.on_fact(state, fact.key, fact, at, clocks, active.pause), (fact.participant,)
+            before, state, partial(plan.on_fact, state, fact.key, fact, at, clocks, active.pause), (fact.participant,)
         )
         if refusal is not None:
             self._refuse(refusal, active, record)
@@ -199,10 +200,10 @@ class _Batch:
         before = self._partition.get(key)
         state = before.state if before.at >= active.void_before else None
         name = key.partition(NUL)[2].decode()
-        refusal, outcome = _stepped(before, state, lambda: plan.on_time(state, name, clocks, active.pause))
+        refusal, outcome = _stepped(before, state, partial(plan.on_time, state, name, clocks, active.pause))
         if refusal is not None:
             self._refuse(refusal, active, record)
-            outcome = outcome._replace(wake=NEVER)
+            outcome = msgspec.structs.replace(outcome, wake=NEVER)
         self._take(outcome, plan, active, key, before, record, TICK_STATE_BYTES, always=True)
 
     def _take(

@@ -232,7 +232,8 @@ class FactsPartition:
         if before is not None:
             self._cache_bytes -= _memory_of(key, before)
         if kept.state is not None and kept.written is not None:
-            self._remember(key, Kept(kept.state, kept.wake, kept.at, len(kept.written), True, kept.wake))
+            kept.bytes, kept.stored, kept.stored_wake, kept.written = len(kept.written), True, kept.wake, None
+            self._remember(key, kept)
 
     def _remember(self, key: bytes, kept: Kept) -> None:
         self._cache[key] = kept
