@@ -130,7 +130,7 @@ class Step:
         if self.reset_ms is not None and who.time_ms <= self.reset_ms:
             self.refuse("reset", "it lies before the last reset", occurrence)
             return
-        leaves = self._looked_at(occurrence) if plan.watched else list(fact.leaves)
+        leaves = self._looked_at(occurrence) if plan.watched else fact.leaves
         known = tuple([leaf for leaf in leaves if leaf in plan.terms])
         if known != fact.leaves:
             if not known:

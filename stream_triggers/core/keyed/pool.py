@@ -32,7 +32,7 @@ START: Final[Moment] = (-(2**63), -1)
 """Before every occurrence."""
 
 _TIME = attrgetter("time_ms")
-_MOMENT = attrgetter("moment")
+_MOMENT = attrgetter("time_ms", "at")  # in one call, which the property is not
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -152,7 +152,8 @@ def value_key(value: JsonValue) -> Hashable:
 
 def found_one(leaf: str, occurrence: Occurrence) -> Found:
     """One occurrence as what satisfies its leaf."""
-    return Found(((leaf, occurrence),), occurrence.time_ms, occurrence.moment, occurrence.fate != USED)
+    time_ms = occurrence.time_ms
+    return Found(((leaf, occurrence),), time_ms, (time_ms, occurrence.at), occurrence.fate != USED)
 
 
 def _both(one: Found, other: Found) -> Found:

@@ -22,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import msgspec
 from msgspec.structs import replace
 
 from stream_triggers.core.keyed.state import Clocks, KeyState, Wake, decode_state, decode_wake, encode_state
@@ -52,25 +53,20 @@ NEVER = Wake()
 CLOCKS_UNKNOWN = Clocks(0, 0)
 
 
-class Kept:
+class Kept(msgspec.Struct, gc=False):
     """A state as it is known, or that there is none; ``stored`` says whether the store has one, woken when.
 
     ``problem`` says why there is none where there is one that cannot be read.
     """
 
-    __slots__ = ("at", "bytes", "problem", "state", "stored", "stored_wake", "wake", "written")
-
-    def __init__(
-        self, state: KeyState | None, wake: Wake, at: int, bytes_: int, stored: bool, stored_wake: Wake
-    ) -> None:
-        self.state = state
-        self.wake = wake
-        self.at = at
-        self.bytes = bytes_
-        self.stored = stored
-        self.stored_wake = stored_wake
-        self.written: bytes | None = None
-        self.problem = ""
+    state: KeyState | None
+    wake: Wake
+    at: int
+    size: int
+    stored: bool
+    stored_wake: Wake
+    written: bytes | None = None
+    problem: str = ""
 
 
 def prefix_of(partition: int) -> bytes:
@@ -153,8 +149,8 @@ class FactsPartition:
     def put(self, key: bytes, state: KeyState | None, wake: Wake, at: int, more_bytes: int) -> int:
         """Change a state, by the record at position ``at``; it grows by about ``more_bytes``, to what is returned."""
         before = self.get(key)
-        self.overlay_bytes += more_bytes if key in self.overlay else STATE_BYTES + before.bytes + more_bytes
-        size = before.bytes + more_bytes
+        self.overlay_bytes += more_bytes if key in self.overlay else STATE_BYTES + before.size + more_bytes
+        size = before.size + more_bytes
         self.overlay[key] = Kept(state, wake, at, size, before.stored, before.stored_wake)
         self.timers.add(key, wake)
         return size
@@ -232,7 +228,7 @@ class FactsPartition:
         if before is not None:
             self._cache_bytes -= _memory_of(key, before)
         if kept.state is not None and kept.written is not None:
-            kept.bytes, kept.stored, kept.stored_wake, kept.written = len(kept.written), True, kept.wake, None
+            kept.size, kept.stored, kept.stored_wake, kept.written = len(kept.written), True, kept.wake, None
             self._remember(key, kept)
 
     def _remember(self, key: bytes, kept: Kept) -> None:
@@ -327,7 +323,7 @@ def _kept(value: bytes | None) -> Kept:
 
 
 def _memory_of(key: bytes, kept: Kept) -> int:
-    return STATE_BYTES + len(key) + DECODED * kept.bytes
+    return STATE_BYTES + len(key) + DECODED * kept.size
 
 
 def _write_clocks(clocks: Clocks) -> bytes:
