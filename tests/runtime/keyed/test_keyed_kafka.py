@@ -38,7 +38,7 @@ TRIGGERS: Sequence[Mapping[str, Any]] = (
     },
     {
         "id": "missing", "task": "warn", "key": KEY, "args": {"order": KEY},
-        "when": {"missing": {"event": "packed"}, "after": {"event": "paid"}, "within": "2s"},
+        "when": {"missing": {"event": "packed"}, "after": {"event": "paid"}, "within": "8s"},
     },
     {"id": "every", "task": "report", "when": {"every": "1s"}, "args": {}},
 )  # fmt: skip
