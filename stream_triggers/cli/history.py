@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from stream_triggers.cli import cluster, terminal
-from stream_triggers.cli.reading import Lines, Progress, records
+from stream_triggers.cli.reading import Lines, Progress, records, tell_skipped
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.cli.triggers import pause_text
 from stream_triggers.cli.when import AGO, range_ms
@@ -227,7 +227,7 @@ def _value(record: Record) -> Any:
         return decode(record.value())
     except InvalidMessage as error:
         if record.value() is not None:
-            terminal.progress(f"skipped {record.topic()}/{record.partition()} at {record.offset()}: {error.message}")
+            tell_skipped(record, error)
         return None
 
 

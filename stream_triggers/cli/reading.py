@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from stream_triggers.cli import terminal
-from stream_triggers.runtime.log import Log, Record, TopicPartition
+from stream_triggers.errors import InvalidMessage
+from stream_triggers.runtime.log import Log, Record, TopicPartition, partition_of
 from stream_triggers.runtime.reading import read_between
 
 PROGRESS_EVERY = 250_000
@@ -30,6 +31,11 @@ def records(
         done += len(batch)
         if total >= PROGRESS_EVERY:
             progress(what, done, total)
+
+
+def tell_skipped(record: Record, error: InvalidMessage) -> None:
+    """Tell that a record is left out, since it cannot be read."""
+    terminal.progress(f"skipped {partition_of(record)} at {record.offset()}: {error.message}")
 
 
 class Lines:

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_triggers.cli import cluster, terminal
+from stream_triggers.cli.reading import tell_skipped
 from stream_triggers.cli.settings import Settings, configured
 from stream_triggers.core.invocation import Invocation
 from stream_triggers.core.message import JsonValue
@@ -143,7 +144,7 @@ def _seen(record: Record) -> Seen | None:
     try:
         value = decode(record.value() or b"")
     except InvalidMessage as error:
-        terminal.progress(f"skipped {record.topic()}/{record.partition()} at {record.offset()}: {error.message}")
+        tell_skipped(record, error)
         return None
     return Seen(value, record.partition(), record.offset()) if isinstance(value, Invocation) else None
 

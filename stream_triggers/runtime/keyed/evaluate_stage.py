@@ -118,7 +118,6 @@ class _Batch:
         self._stage = stage
         self._partition = partition
         self._outputs = outputs
-        self._runs_partition = stage.runs_partition
         self._fact: Record | None = None  # that is being taken, and is no dead letter
 
     def process(self, records: list[Record]) -> None:
@@ -239,7 +238,7 @@ class _Batch:
             return
         out_key = firing.key.encode() if firing.key else run_hex
         self._outputs.invocations.append({"value": invocation, "key": out_key})
-        self._outputs.runs.append({"value": run, "key": run_hex, "partition": self._runs_partition})
+        self._outputs.runs.append({"value": run, "key": run_hex, "partition": self._stage.runs_partition})
 
     def _bound(self, key: bytes, outcome: Outcome, active: Active, record: Record) -> None:
         """Drop a state that a record of the changelog cannot hold."""
@@ -289,7 +288,7 @@ class _Batch:
             id=last.id,
         )
         key = (decision.run_id or decision.id).encode()
-        self._outputs.runs.append({"value": encode(decision), "key": key, "partition": self._runs_partition})
+        self._outputs.runs.append({"value": encode(decision), "key": key, "partition": self._stage.runs_partition})
         if self._fact is not None and refusal.reason in FAILED:
             fact, self._fact = self._fact, None
             self._dead_letter(fact, FAILED[refusal.reason], refusal.detail, active.trigger_id)
