@@ -44,6 +44,7 @@ Reason: TypeAlias = Literal[
     "arguments_failed",
     "step_failed",
     "definitions_changed",
+    "catching_up",
     "no_key",
     "trigger_deleted",
     "trigger_unusable",
@@ -62,7 +63,7 @@ Reason: TypeAlias = Literal[
 ``no_key``: the message has nothing at the place of the trigger's key. ``trigger_deleted`` and ``trigger_unusable``:
 there was no such trigger any more when the keyed stage came to the match, or the worker there cannot run it.
 ``definitions_changed`` instead notes that from this position on the definitions before the offset in ``detail`` are in
-force.
+force; ``catching_up`` notes the same of one trigger, which reads from this position on what was there before it.
 
 ``step_failed``: what a key remembers of the trigger cannot be read, or its step over it failed.
 

@@ -48,10 +48,21 @@ class Pause(msgspec.Struct, frozen=True):
         return f"the trigger is paused{by}" + (f": {self.why}" if self.why else "")
 
 
+class Start(msgspec.Struct, frozen=True):
+    """From where on a trigger takes messages, also such as came before it was applied, once for each ``epoch``.
+
+    In each input partition that is the first message whose record is not older than ``since_ms``.
+    """
+
+    since_ms: int
+    epoch: int
+
+
 class Definition(msgspec.Struct, frozen=True):
     """A stored version of a trigger; ``definition`` is its canonical JSON form, ``version`` the hash of that.
 
-    ``pause`` is the last pause of the trigger, if it ever had one: it outlives versions.
+    ``pause`` is the last pause of the trigger, if it ever had one: it outlives versions. So does ``start``, None for
+    a trigger that takes what comes after it was applied.
     """
 
     id: str
@@ -60,6 +71,7 @@ class Definition(msgspec.Struct, frozen=True):
     time_ms: int
     author: str | None = None
     pause: Pause | None = None
+    start: Start | None = None
 
     def change_of_pause(self, before: Pause | None) -> Literal["paused", "resumed"] | None:
         """What this record makes of the pause before it; None if nothing."""
@@ -85,11 +97,26 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     leaves: tuple[str, ...] = ()
 
 
+class Behind(msgspec.Struct, frozen=True):
+    """How far a trigger has come that catches up with its inputs, from the start of an ``epoch``.
+
+    ``watermark_ms`` is its own watermark; None when it has caught up, and that of all others is its own again.
+    """
+
+    trigger_id: str
+    epoch: int
+    watermark_ms: int | None
+
+
 class Tick(msgspec.Struct, frozen=True):
-    """An instant written to the log: ``wall_ms`` serves schedules and delays, ``watermark_ms`` windows and absence."""
+    """An instant written to the log: ``wall_ms`` serves schedules and delays, ``watermark_ms`` windows and absence.
+
+    ``behind`` has the triggers that catch up, for which ``watermark_ms`` does not count.
+    """
 
     wall_ms: int
     watermark_ms: int
+    behind: tuple[Behind, ...] = ()
 
 
 class Activation(msgspec.Struct, frozen=True):
@@ -104,6 +131,7 @@ class Activation(msgspec.Struct, frozen=True):
     definition: bytes = b""
     wall_ms: int = 0
     pause: Pause | None = None
+    start: Start | None = None
 
 
 class Header(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ import msgspec
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Failure, Participant, Success, TaskResult, TaskStatus
-from stream_triggers.core.record import Activation, DeadLetter, Definition, Fact, Header, Pause, Tick
+from stream_triggers.core.record import Activation, Behind, DeadLetter, Definition, Fact, Header, Pause, Start, Tick
 from stream_triggers.runtime.codec.schemas import SCHEMAS
 
 Value: TypeAlias = (
@@ -61,7 +61,8 @@ STRUCTS: Mapping[str, type[msgspec.Struct]] = {
     "TriggerDefinition": Definition,
     **{struct.__name__: struct for struct in (Event, TaskStatus, TaskResult, Success, Failure, Invocation, TriggerRun)},
     **{
-        struct.__name__: struct for struct in (Participant, Decision, Fact, Tick, Activation, DeadLetter, Header, Pause)
+        struct.__name__: struct
+        for struct in (Participant, Decision, Fact, Tick, Activation, DeadLetter, Header, Pause, Start, Behind)
     },
 }
 """The struct that each record of the schemas becomes."""
