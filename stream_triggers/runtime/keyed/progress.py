@@ -14,17 +14,26 @@ Rules:
    their progress then. That is a hint: they do it now and then anyway.
 6. The end of a partition may be a marker of a transaction, which is never delivered: a reader looks whether there are
    messages before it, once nothing has come for a while.
+7. A trigger that started in the past has a place of its own in each input partition, its lane, and progress of its own
+   there until that has come to where the partition is read. Until it has everywhere, its watermark is the least of all
+   these; a partition where it has no lane yet may hold anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
+from stream_triggers.core.record import Start
 from stream_triggers.runtime.log import Log, Outgoing, Reader, Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
 
 FORMAT = 1
 READ_MAX = 1000
+
+PROGRESS_BYTES = 9
+LANE_BYTES = 18
+NUL = b"\0"
 
 NEVER_MS = 2**63 - 1
 """Later than any instant."""
@@ -40,6 +49,44 @@ def name_of(partition: TopicPartition) -> bytes:
     return str(partition).encode()
 
 
+class Lane(NamedTuple):
+    """How far a trigger has come in an input partition, from the start of an epoch.
+
+    All before ``next_offset`` has been routed to it; when it has ``joined``, all that is read of the partition from
+    there on is, too. ``routed_ms`` is the time of the last message.
+    """
+
+    partition: TopicPartition
+    trigger_id: str
+    epoch: int
+    next_offset: int
+    routed_ms: int
+    joined: bool
+
+
+def lane_record(lane: Lane) -> Outgoing:
+    """The record of how far a lane has come."""
+    name = lane_name(name_of(lane.partition), lane.trigger_id, lane.epoch)
+    numbers = lane.next_offset.to_bytes(8, "big") + lane.routed_ms.to_bytes(8, "big")
+    return Outgoing(key=name, value=bytes([FORMAT]) + numbers + bytes([lane.joined]))
+
+
+def read_lane(record: Record) -> Lane | None:
+    """The lane that a record of the progress topic is about; None if it is about something else."""
+    parts, value = (record.key() or b"").split(NUL), record.value() or b""
+    if len(parts) != 3 or value[:1] != bytes([FORMAT]) or len(value) != LANE_BYTES:
+        return None
+    topic, _, number = parts[0].decode().rpartition("/")
+    next_offset, routed_ms = int.from_bytes(value[1:9], "big"), int.from_bytes(value[9:17], "big")
+    partition = TopicPartition(topic, int(number))
+    return Lane(partition, parts[1].decode(), int(parts[2]), next_offset, routed_ms, bool(value[17]))
+
+
+def lane_name(partition: bytes, trigger_id: str, epoch: int) -> bytes:
+    """What a lane is filed under; ``partition`` is the name of its input partition."""
+    return b"%b\0%b\0%d" % (partition, trigger_id.encode(), epoch)
+
+
 class ProgressTable:
     """The progress of every input partition: what others have committed, and what this worker has measured."""
 
@@ -52,6 +99,8 @@ class ProgressTable:
         self._committed: dict[bytes, int] = {}
         self._measured: dict[bytes, int] = {}
         self._awaited: dict[bytes, int] = {}
+        self._lanes: dict[bytes, Lane] = {}
+        self._own_lanes: dict[bytes, Lane] = {}
 
     def look_for_partitions(self) -> None:
         """Count the partitions of the inputs again: they may have become more."""
@@ -70,6 +119,14 @@ class ProgressTable:
             for record in records:
                 self._take(record)
 
+    def end(self) -> int:
+        """Where the topic ends now; asks the brokers."""
+        return self._cluster.end_offsets([self._partition])[self._partition]
+
+    def has_read_to(self, end: int) -> bool:
+        """Whether everything before ``end`` has been taken in, after a ``catch_up``."""
+        return self._reader is not None and self._reader.positions()[self._partition] >= end
+
     def measured(self, partition: TopicPartition, routed_ms: int) -> bool:
         """Take in progress of this worker; whether it is new, and has yet to be committed."""
         name = name_of(partition)
@@ -81,6 +138,27 @@ class ProgressTable:
     def forget(self, partition: TopicPartition) -> None:
         """What this worker has measured of a partition may not be committed."""
         self._measured.pop(name_of(partition), None)
+        for name in [name for name, lane in self._own_lanes.items() if lane.partition == partition]:
+            del self._own_lanes[name]
+
+    def lane(self, partition: TopicPartition, trigger_id: str, epoch: int) -> Lane | None:
+        """How far a trigger has come in a partition; None where it has no lane yet."""
+        return self._lane(lane_name(name_of(partition), trigger_id, epoch))
+
+    def measured_lane(self, lane: Lane) -> None:
+        """Take in how far a lane of this worker has come, which has yet to be committed."""
+        self._own_lanes[lane_name(name_of(lane.partition), lane.trigger_id, lane.epoch)] = lane
+
+    def watermark_of(self, trigger_id: str, start: Start) -> int | None:
+        """A trigger's own watermark, 0 while any is unknown; None when it has joined in all partitions."""
+        least_ms, is_behind = self.watermark_ms, not self._inputs
+        for partition in self._inputs:
+            lane = self._lane(lane_name(partition, trigger_id, start.epoch))
+            if lane is None:
+                return 0
+            if not lane.joined:
+                is_behind, least_ms = True, min(least_ms, lane.routed_ms)
+        return least_ms if is_behind else None
 
     def least_ms(self, partitions: Iterable[TopicPartition]) -> int:
         """The least progress of these partitions, 0 while that of any is unknown."""
@@ -107,12 +185,18 @@ class ProgressTable:
         if self._reader is not None:
             self._reader.close()
 
+    def _lane(self, name: bytes) -> Lane | None:
+        return self._own_lanes.get(name) or self._lanes.get(name)
+
     def _routed_ms(self, name: bytes) -> int:
         return max(self._committed.get(name, 0), self._measured.get(name, 0))
 
     def _take(self, record: Record) -> None:
         value, name = record.value() or b"", record.key() or b""
-        if value[:1] == bytes([FORMAT]) and len(value) == 9:
+        lane = read_lane(record)
+        if lane is not None:
+            self._lanes[name] = lane
+        elif value[:1] == bytes([FORMAT]) and len(value) == PROGRESS_BYTES:
             at_ms = int.from_bytes(value[1:], "big")
             if name.startswith(f"{self._topics.trigger_facts}/".encode()):
                 self._awaited[name] = at_ms
