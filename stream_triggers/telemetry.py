@@ -35,6 +35,7 @@ LogEvent: TypeAlias = Literal[
     "partitions ready",
     "partition refused",
     "triggers in force",
+    "trigger caught up",
     "trigger quarantined",
     "message rejected",
     "evaluation failed",
@@ -79,6 +80,12 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
         "Its changelog is of a newer release, or lacks it: not processed here for now; the others are.",
     ),
     LogEventRow("triggers in force", "info", "count, definitions_offset", "The definitions have changed."),
+    LogEventRow(
+        "trigger caught up",
+        "info",
+        "trigger, partition, offset",
+        "It started in the past, and from here on takes what is new in the partition.",
+    ),
     LogEventRow("trigger quarantined", "error", "trigger, error", "This worker cannot run its definition."),
     LogEventRow("message rejected", "warning", "topic, partition, offset, error", "Dead-lettered: it cannot be read."),
     LogEventRow(

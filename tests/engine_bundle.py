@@ -11,7 +11,7 @@ from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Message, TaskResult, TaskStatus
-from stream_triggers.core.record import DeadLetter, Definition, Pause
+from stream_triggers.core.record import DeadLetter, Definition, Pause, Start
 from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
@@ -52,10 +52,11 @@ class EngineBundle:
 
     # Writing
 
-    def define(self, source: Mapping[str, Any], pause: Pause | None = None) -> None:
-        """Apply a trigger, with its last pause."""
+    def define(self, source: Mapping[str, Any], pause: Pause | None = None, start: Start | None = None) -> None:
+        """Apply a trigger, with its last pause and where it starts."""
         trigger = parse_trigger(source)
-        definition = Definition(trigger.id, version(trigger), canonical(trigger), self.clock.now_ms(), pause=pause)
+        now_ms = self.clock.now_ms()
+        definition = Definition(trigger.id, version(trigger), canonical(trigger), now_ms, pause=pause, start=start)
         self.write(self.topics.trigger_definitions, encode(definition), trigger.id.encode())
 
     def delete(self, trigger_id: str) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from stream_triggers.core.arguments import ArgumentsFunction, KeyFunction, compile_arguments, compile_key
 from stream_triggers.core.condition import (
@@ -39,7 +39,7 @@ from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.keyed.follow import RUN, wanted_news
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import Event, JsonValue, Kind, Message, TaskResult, TaskStatus, kind_of
-from stream_triggers.core.record import Pause
+from stream_triggers.core.record import Pause, Start
 from stream_triggers.core.report import News, news_of
 from stream_triggers.core.trigger import Trigger, needs_state, version
 from stream_triggers.errors import EvaluationFailed
@@ -65,12 +65,20 @@ class Plan:
     pause: Pause | None = None
     direct: Plan | None = None
     """Of a trigger that meets the keyed stage because of its pause only: what fires when that is settled."""
+    start: Start | None = None
+    """Where the trigger starts, if not with what comes after it was applied."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of messages that it may take."""
+        leaves = (*self.leaves, *(self.follower.leaves if self.follower is not None else ()))
+        return frozenset([cast(Kind, route[0]) for _, leaf, _ in leaves for route in _routes(leaf)])
 
 
-def plan(trigger: Trigger, functions: Functions, pause: Pause | None = None) -> Plan:
+def plan(trigger: Trigger, functions: Functions, pause: Pause | None = None, start: Start | None = None) -> Plan:
     """Compile ``trigger``; raises ``InvalidTrigger`` when ``functions`` does not know a callable it names."""
     if needs_state(trigger):
-        return _keyed_plan(trigger, functions, pause)
+        return _keyed_plan(trigger, functions, pause, start)
     direct = Plan(
         trigger=trigger,
         version=version(trigger),
@@ -78,11 +86,12 @@ def plan(trigger: Trigger, functions: Functions, pause: Pause | None = None) -> 
         key=compile_key(trigger.key) if trigger.key is not None else None,
         arguments=compile_arguments(trigger.args, trigger.args_from, functions),
         leaves=tuple((path, leaf, compile_leaf(leaf, functions)) for path, leaf in leaves(trigger.when)),
+        start=start,
     )
-    return direct if pause is None else replace(_keyed_plan(trigger, functions, pause), direct=direct)
+    return direct if pause is None else replace(_keyed_plan(trigger, functions, pause, start), direct=direct)
 
 
-def _keyed_plan(trigger: Trigger, functions: Functions, pause: Pause | None) -> Plan:
+def _keyed_plan(trigger: Trigger, functions: Functions, pause: Pause | None, start: Start | None) -> Plan:
     keyed = KeyedPlan(trigger, functions)
     happening = [place for place in keyed.places if not isinstance(place.pick.leaf, ScheduleLeaf)]
     return Plan(
@@ -95,6 +104,7 @@ def _keyed_plan(trigger: Trigger, functions: Functions, pause: Pause | None) -> 
         keyed=keyed,
         pause=pause,
         follower=_follower(keyed),
+        start=start,
     )
 
 

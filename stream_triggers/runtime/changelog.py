@@ -1,10 +1,11 @@
 """Claims as changelog records, and back.
 
-One record holds all claims that one transaction made for one input partition: key = the partition's next input offset
-and a part number, value = a version byte, the segment (8 bytes, big-endian), the run ids side by side. So a
-transaction writes one changelog record per input partition instead of one per run, and restoring reads a record per
-transaction. Keys never repeat among committed records (offsets only grow), so compaction keeps every record until
-the topic's retention, set from the claims' own, drops it.
+One record holds all claims that one transaction made for one input partition: key = the partition's next input offset,
+a part number and a hash of the claims, value = a version byte, the segment (8 bytes, big-endian), the run ids side by
+side. So a transaction writes one changelog record per input partition instead of one per run, and restoring reads a
+record per transaction. Keys never repeat among committed records of different claims, also where the offset stays as
+it is because a trigger catches up with what was there before it; so compaction keeps every record until the topic's
+retention, set from the claims' own, drops it.
 
 Where reading continues is kept in the store's ``positions`` column, written with the claims it covers. After a commit
 the log does not say at which offset the changelog records landed; the position therefore trails: now and then a
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from stream_triggers.core.invocation import RUN_ID_BYTES
 from stream_triggers.errors import Corrupt
@@ -40,6 +42,7 @@ SOURCE = "source"
 """The store's column that notes which changelog topics it was filled from."""
 
 _SOURCE_KEY = b"changelogs"
+_HASH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def records(next_input_offset: int, segment: int, run_ids: Sequence[bytes], part
     for part, start in enumerate(range(0, len(run_ids), RUN_IDS_PER_RECORD_MAX)):
         packed = b"".join(run_ids[start : start + RUN_IDS_PER_RECORD_MAX])
         yield Outgoing(
-            key=next_input_offset.to_bytes(8, "big") + part.to_bytes(2, "big"),
+            key=next_input_offset.to_bytes(8, "big") + part.to_bytes(2, "big") + _hash(packed),
             value=bytes([FORMAT]) + segment.to_bytes(8, "big") + packed,
             partition=partition,
         )
@@ -134,6 +137,10 @@ class ClaimsLog:
         """What a batch of records changes in the store."""
         inputs = {partition_of(record): TopicPartition(self._input_topic, record.partition()) for record in batch}
         return restored(self._claims, inputs, batch, self._clock.now_ms())
+
+
+def _hash(packed: bytes) -> bytes:
+    return blake2b(packed, digest_size=_HASH_BYTES).digest()
 
 
 def _position_key(changelog: TopicPartition) -> bytes:

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -42,7 +42,7 @@ def read_definition(trigger_id: str, value: bytes, functions: Functions) -> Plan
     trigger = parse_trigger(form, trigger_id)
     if trigger.id != trigger_id:
         raise InvalidTrigger(trigger_id, f"the definition is of trigger {trigger.id}")
-    return plan(trigger, functions, definition.pause)
+    return plan(trigger, functions, definition.pause, definition.start)
 
 
 class DefinitionTable:
@@ -60,6 +60,8 @@ class DefinitionTable:
         self.next_offset = 0
         self.index = RouteIndex(())
         self.keyed = KeyedTriggers(0, {}, frozenset())
+        self.started: Mapping[str, Plan] = {}
+        """The triggers that have a start, by id."""
 
     def load(self) -> None:
         """Read the topic to its present end."""
@@ -108,7 +110,9 @@ class DefinitionTable:
             if made.keyed is not None:
                 form = canonical(made.trigger)
                 is_scheduled = made.keyed.is_scheduled
-                self._defined[trigger_id] = Defined(trigger_id, made.version, offset, form, is_scheduled, made.pause)
+                self._defined[trigger_id] = Defined(
+                    trigger_id, made.version, offset, form, is_scheduled, made.pause, made.start
+                )
         except UNUSABLE as error:
             self._quarantined.add(trigger_id)
             log(logger, "trigger quarantined", trigger=trigger_id, error=error)
@@ -122,5 +126,6 @@ class DefinitionTable:
     def _rebuild(self) -> None:
         self.index = RouteIndex(self._plans.values())
         self.keyed = KeyedTriggers(self.next_offset, dict(self._defined), frozenset(self._quarantined))
+        self.started = {name: plan for name, plan in self._plans.items() if plan.start is not None}
         self._is_changed = False
         log(logger, "triggers in force", count=len(self._plans), definitions_offset=self.next_offset)

@@ -22,8 +22,10 @@ from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
 from stream_triggers.runtime.keyed.compiler import compiler
 from stream_triggers.runtime.keyed.facts import partition_of
+from stream_triggers.runtime.keyed.progress import ProgressTable
 from stream_triggers.runtime.keyed.stage import KeyedStage
 from stream_triggers.runtime.keyed.state_log import StateLog
+from stream_triggers.runtime.lanes import Lanes
 from stream_triggers.runtime.log import Log, Member, Outgoing, Slice, TopicPartition
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.restore import Restore, Table
@@ -42,6 +44,8 @@ class Local:
     claims: Claims
     stage: RouteStage
     keyed: KeyedStage
+    lanes: Lanes
+    progress: ProgressTable
     restore: Restore
 
     def process(self, batch: Sequence[Slice]) -> Outputs:
@@ -80,17 +84,24 @@ class Local:
 
     def make_ready(self, partitions: Collection[TopicPartition]) -> None:
         """Begin to restore these, forgetting what is in memory of them."""
-        self.keyed.forget(partitions)
+        self.forget(partitions)
         self.restore.add(partitions)
 
     def let_go(self, partitions: Collection[TopicPartition]) -> None:
         """These are no longer ours."""
-        self.keyed.forget(partitions)
+        self.forget(partitions)
         self.restore.drop(partitions)
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Nothing in memory of these counts any more."""
+        self.keyed.forget(partitions)
+        self.lanes.forget(partitions)
 
     def close(self) -> None:
         """Release the readers and the store."""
         self.keyed.close()
+        self.lanes.close()
+        self.progress.close()
         self.restore.close()
         self.store.close()
 
@@ -114,20 +125,23 @@ def open_local(
     store = open_store()
     changelog.forget_other_changelogs(store, topic_ids)
     claims = Claims(store, config.claim_retention_ms)
+    table = ProgressTable(cluster, topics)
     keyed = KeyedStage(
         cluster,
         topics,
         clock,
         store,
         definitions,
+        table,
         compiler(functions, config.payload_bytes_max),
         counters,
         partitions=partitions,
         runs_partition=runs_partition,
     )
     stage = RouteStage(topics, runs_partition, claims, keyed.facts, counters, config.payload_bytes_max)
-    stage.use(definitions.index, definitions.keyed.defined)
+    stage.use(definitions.index, definitions.keyed.defined, definitions.started)
     tables: dict[str, Table] = {topics.changelog(name): ClaimsLog(claims, name, clock) for name in topics.inputs}
     tables[topics.changelog(topics.trigger_facts)] = StateLog(cluster, store, clock)
     restore = Restore(cluster, member, store, tables, clock, topics, counters)
-    return Local(topics, store, claims, stage, keyed, restore)
+    lanes = Lanes(cluster, topics, clock, table, definitions, stage)
+    return Local(topics, store, claims, stage, keyed, lanes, table, restore)

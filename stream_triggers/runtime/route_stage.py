@@ -12,13 +12,17 @@ Rules:
 2. A trigger's failure on a message is its own: the others still fire, the batch goes on.
 3. Arguments are complete before a run id is claimed: there is no half-built run.
 4. Nothing here writes: the caller produces the outputs and commits the claims.
+5. What a trigger catches up with goes the same way, past nobody but that trigger, and is not counted again; what cannot
+   be decoded was told when it was read for all.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.keyed.plan import KeyedPlan
@@ -50,6 +54,8 @@ from stream_triggers.telemetry import Counters, Stage, log
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T", Match, MatchFailure)
+
 PREFIXES_KEPT_MAX = 100_000
 """Routing parts remembered at most; a sender that makes up event codes must not fill the memory."""
 
@@ -63,6 +69,15 @@ class _Listeners(NamedTuple):
     kind: Kind
     group: LeafGroup | None
     decode: Callable[[bytes], Arrival]
+
+
+class _View:
+    """Some triggers as listeners; ``is_lane``, when they are those that catch up and the messages are not new."""
+
+    def __init__(self, index: RouteIndex, *, is_lane: bool = False) -> None:
+        self.index = index
+        self.is_lane = is_lane
+        self.listeners: dict[bytes, _Listeners] = {}
 
 
 class _Source(NamedTuple):
@@ -109,50 +124,85 @@ class RouteStage:
         self._counters = counters
         self._message_bytes_max = message_bytes_max
         self._sources: dict[tuple[str, int], _Source] = {}
-        self.use(RouteIndex(()), {})
+        self._left_out: Mapping[TopicPartition, Collection[str]] = {}
+        self.use(RouteIndex(()), {}, {})
 
-    def use(self, index: RouteIndex, keyed: Mapping[str, Defined]) -> None:
-        """From the next batch on, these triggers are in force; ``keyed`` has the definitions of those with facts."""
-        self._index = index
+    def use(self, index: RouteIndex, keyed: Mapping[str, Defined], started: Mapping[str, Plan]) -> None:
+        """From the next batch on, these triggers are in force.
+
+        ``keyed`` has the definitions of those with facts, ``started`` those that have a start, which may catch up.
+        """
+        self._live = _View(index)
+        self._started = started
+        self._lanes: dict[frozenset[str], _View] = {}
         self._keyed = keyed
-        self._listeners: dict[bytes, _Listeners] = {}
         self._sources.clear()
+
+    def leave_out(self, triggers: Mapping[TopicPartition, Collection[str]]) -> None:
+        """Whatever triggers are in here for a partition have no part in what ``process`` is given of it."""
+        self._left_out = triggers
+
+    def process_lanes(self, slice_: Slice, triggers: frozenset[str]) -> Outputs:
+        """What ``process`` would make of messages if there were no other than these triggers, which have a start."""
+        view = self._lanes.get(triggers)
+        if view is None:
+            index = RouteIndex(self._started[each] for each in triggers)
+            view = self._lanes[triggers] = _View(index, is_lane=True)
+        outputs = Outputs()
+        firings = self._match(view, self._source(*slice_.partition), slice_.records, outputs)
+        if firings:
+            self._fire(firings, outputs)
+        return outputs
 
     def process(self, batch: Sequence[Slice]) -> Outputs:
         """What ``batch`` makes; run ids are claimed in the overlay, positions and writing are the caller's."""
         outputs = Outputs()
         firings: list[_Firing] = []
         for partition, records in batch:
-            firings += self._match(self._inputs[partition.topic], self._source(*partition), records, outputs)
+            firings += self._match(self._live, self._source(*partition), records, outputs)
         if firings:
             self._fire(firings, outputs)
         return outputs
 
-    def decide(self, reason: Reason, partition: TopicPartition, offset: int, time_ms: int, detail: str) -> Outgoing:
+    def decide(
+        self,
+        reason: Reason,
+        partition: TopicPartition,
+        offset: int,
+        time_ms: int,
+        detail: str,
+        plan: Plan | None = None,
+    ) -> Outgoing:
         """The record of a decision about a position of an input partition, and no message in particular."""
-        decision = Decision(reason, partition.topic, partition.partition, offset, time_ms, detail=detail)
+        decision = Decision(reason, *partition, offset, time_ms, detail=detail)
+        if plan is not None:
+            decision = replace(decision, trigger_id=plan.trigger.id, trigger_version=plan.version)
         return Outgoing(value=encode(decision), key=None, partition=self._runs_partition)
 
-    def _match(self, input_: _Input, source: _Source, records: Sequence[Record], outputs: Outputs) -> list[_Firing]:
+    def _match(self, view: _View, source: _Source, records: Sequence[Record], outputs: Outputs) -> list[_Firing]:
+        input_ = self._inputs[source.partition.topic]
+        left_out = () if view.is_lane else self._left_out.get(source.partition, ())
         values = [record.value() or b"" for record in records]
         prefixes = input_.prefixes(values)
         if max(map(len, values)) > self._message_bytes_max:
             prefixes = [b"" if len(v) > self._message_bytes_max else p for v, p in zip(values, prefixes, strict=True)]
-        known, prefix_of_claims = self._listeners, source.claim_prefix
+        known, prefix_of_claims = view.listeners, source.claim_prefix
         unmatched = 0
         firings: list[_Firing] = []
         for record, value, prefix in zip(records, values, prefixes, strict=True):
             try:
-                kind, group, decode = known.get(prefix) or self._listen(input_, prefix, value)
+                kind, group, decode = known.get(prefix) or self._listen(view, input_, prefix, value)
                 if group is None:
                     unmatched += 1
                     continue
                 arrival = decode(value)
             except InvalidMessage as error:
-                self._dead_letter(record, "decode", error.message, None, outputs)
+                self._reject(view, record, error, outputs)
                 continue
             message = arrival[0]
             matches, failures = group.match(message)
+            if left_out:
+                matches, failures = _without(left_out, matches), _without(left_out, failures)
             for match in matches:
                 run_id = match.plan.run_ids.of_one(kind, message.id)
                 firings.append((prefix_of_claims + run_id, run_id, match, kind, arrival, record, source))
@@ -160,12 +210,13 @@ class RouteStage:
                 unmatched += 1
             for failure in failures:
                 self._failed("filter_failed", failure, kind, message, record, outputs)
-        self._counters.messages += len(records)
-        self._counters.unmatched += unmatched
+        if not view.is_lane:
+            self._counters.messages += len(records)
+            self._counters.unmatched += unmatched
         self._counters.matched += len(firings)
         return firings
 
-    def _listen(self, input_: _Input, prefix: bytes, value: bytes) -> _Listeners:
+    def _listen(self, view: _View, input_: _Input, prefix: bytes, value: bytes) -> _Listeners:
         """Who listens to ``prefix``, looked up once for each; raises what is wrong with a value that has none."""
         if len(value) > self._message_bytes_max:
             raise InvalidMessage(f"message has {len(value)} bytes, the limit is {self._message_bytes_max}")
@@ -173,12 +224,16 @@ class RouteStage:
             input_.decode(value)
             raise InvalidMessage("message has no routing part")
         route: Route = parse_prefix(prefix)
-        group = self._index.group(route)
-        if len(self._listeners) >= PREFIXES_KEPT_MAX:
-            self._listeners.clear()
+        group = view.index.group(route)
+        if len(view.listeners) >= PREFIXES_KEPT_MAX:
+            view.listeners.clear()
         kind: Kind = route[0]  # type: ignore[assignment]
-        listeners = self._listeners[prefix] = _Listeners(kind, group, arrival_decoder(prefix))
+        listeners = view.listeners[prefix] = _Listeners(kind, group, arrival_decoder(prefix))
         return listeners
+
+    def _reject(self, view: _View, record: Record, error: InvalidMessage, outputs: Outputs) -> None:
+        if not view.is_lane:
+            self._dead_letter(record, "decode", error.message, None, outputs)
 
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
         claims, bytes_max, runs_partition = self._claims, self._message_bytes_max, self._runs_partition
@@ -276,6 +331,10 @@ class RouteStage:
 def _is_worth_a_line(count: int) -> bool:
     """Whether the next one is told: a flood of bad messages must not become a flood of log."""
     return count <= LINES_FIRST or count % LINE_EVERY == 0
+
+
+def _without(triggers: Collection[str], found: Sequence[T]) -> Sequence[T]:
+    return [each for each in found if each.plan.trigger.id not in triggers]
 
 
 def _decision(

@@ -15,8 +15,10 @@ from stream_triggers.errors import Aborted, Fenced, Unavailable, Unsettled
 from stream_triggers.runtime import changelog
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
+from stream_triggers.runtime.lanes import WAIT_S
 from stream_triggers.runtime.local import Local, open_local
 from stream_triggers.runtime.log import Log, Membership, Outgoing, Record, Slice, TopicPartition, partition_of, slices
+from stream_triggers.runtime.notes import Notes
 from stream_triggers.runtime.outputs import Outputs
 from stream_triggers.runtime.rounds import work_until
 from stream_triggers.runtime.store import Store
@@ -35,9 +37,8 @@ UNREADY_WAIT_S = 0.02
 NOTE_POSITIONS_EVERY_S = 5.0
 """How often a commit brings up the store's changelog positions; a restart reads again what is after them."""
 
-ANNOUNCE_EVERY_S = 3600.0
-"""How often the definitions in force are noted again where they stay as they are: a note is gone when the retention of
-its topic, usually days, has passed, and a later check cannot do without."""
+LANES_SHARE = 4
+"""Triggers that catch up are given one message for so many new ones."""
 
 
 def no_fault(_point: str) -> None:
@@ -74,8 +75,7 @@ class Worker:
         self._local: Local | None = None
         self._owned: set[TopicPartition] = set()
         self._next_offsets: dict[TopicPartition, int] = {}  # of the partitions that are being processed
-        self._unannounced: set[TopicPartition] = set()  # where the definitions in force have yet to be noted
-        self._announce_again_at_s = 0.0
+        self._notes = Notes(clock)
         self._read: dict[TopicPartition, int] = {}  # next offsets that the open transaction has reached
         self._read_since_s = 0.0
         self._covered: Mapping[TopicPartition, int] = {}  # ends before which no message needs newer definitions
@@ -103,6 +103,8 @@ class Worker:
             self._guarded(lambda: self._process(self._ready_local(), batch))
         if self._next_offsets:
             self._guarded(lambda: self._look_after(self._ready_local()))
+        if self._local is not None and self._local.lanes.has_any:
+            self._guarded(lambda: self._read_lanes(self._ready_local(), is_idle=not batch))
         if self._commit_is_due(drained=not batch):
             self.commit()
         self._prepare()
@@ -164,6 +166,8 @@ class Worker:
         """Wait for input only when nothing else is waiting to be done."""
         if self._transaction.begun or (self._is_restoring() and not self._transaction.pauses):
             return 0.0
+        if self._local is not None and self._local.lanes.is_reading:
+            return 0.0
         if self._read:
             return min(wait_s, self._config.commit_interval_ms / 1000)
         if not self._next_offsets or self._local is None:
@@ -171,19 +175,20 @@ class Worker:
         return min(wait_s, self._local.keyed.next_due_in_s())
 
     def _is_restoring(self) -> bool:
-        return self._local is not None and self._local.restore.active
+        return self._local is not None and (self._local.restore.active or self._local.lanes.is_waiting)
 
     def _prepare(self) -> None:
         """Everything between input and input: the store, the producer, partitions on their way to be ready."""
         if not self._owned or not self._transaction.ready():
             return
         local = self._local = self._local or self._open_local()
-        if local.restore.active:
-            ready = local.restore.step()
+        if local.restore.active or local.lanes.is_waiting:
+            ready = local.lanes.admit(local.restore.step())
             if ready:
                 self._next_offsets.update(ready)
-                self._unannounced.update(filter(self._is_input, ready))
+                self._notes.need(filter(self._is_input, ready))
                 local.keyed.open(ready)
+                local.lanes.open(ready)
                 self._member.start(ready)
                 self.counters.restores += len(ready)
                 log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
@@ -238,19 +243,27 @@ class Worker:
 
     def _process(self, local: Local, batch: Sequence[Slice]) -> None:
         """Make the outputs of ``batch`` and hand them to the producer, within the open transaction."""
-        self._follow_definitions(local)
+        self._follow_definitions(local, batch)
         outputs = local.process(batch)
-        outputs.runs += self._announcements(local, batch)
+        outputs.runs += self._notes_for(local, batch)
         self._write(outputs)
         self._fault("processed")
 
     def _look_after(self, local: Local) -> None:
         """Write what is due without any input, and pass what is none; whatever is written sends positions, too [7]."""
-        self._use_definitions(local, self._definitions.take_arrived())
+        self._use_definitions(local, self._definitions.take_arrived(), ())
         outputs, passed = local.keyed.look_after(self._next_offsets)
         self._next_offsets.update(passed)
         if passed or not outputs.is_empty:
             self._reach(passed if outputs.is_empty else self._next_offsets)
+            self._write(outputs)
+
+    def _read_lanes(self, local: Local, *, is_idle: bool) -> None:
+        """Let triggers that started in the past read on, a little if there is something new to be read, too [7]."""
+        records_max = self._config.batch_records_max if is_idle else self._config.batch_records_max // LANES_SHARE
+        outputs, moved = local.lanes.read(self._next_offsets, max(1, records_max), WAIT_S if is_idle else 0)
+        if moved:
+            self._reach({each: self._next_offsets[each] for each in moved})
             self._write(outputs)
 
     def _write(self, outputs: Outputs) -> None:
@@ -258,7 +271,7 @@ class Worker:
             self._transaction.produce(topic, records)
         self.counters.fired += len(outputs.invocations)
 
-    def _follow_definitions(self, local: Local) -> None:
+    def _follow_definitions(self, local: Local, batch: Sequence[Slice]) -> None:
         """Have every definition in force that was applied before any message of this batch was sent.
 
         What stood in a partition before the definitions were last read to their end was sent before that, too, and
@@ -266,29 +279,25 @@ class Worker:
         """
         if any(offset > self._covered.get(each, 0) for each, offset in self._read.items() if self._is_input(each)):
             self._covered = self._member.known_ends()
-            self._use_definitions(local, self._definitions.catch_up())
+            self._use_definitions(local, self._definitions.catch_up(), batch)
 
-    def _use_definitions(self, local: Local, is_changed: bool) -> None:
+    def _use_definitions(self, local: Local, is_changed: bool, batch: Sequence[Slice]) -> None:
+        """If they have changed, have them in force for ``batch``, which has been read and not yet routed."""
         if is_changed:
-            local.stage.use(self._definitions.index, self._definitions.keyed.defined)
-            self._unannounced.update(filter(self._is_input, self._next_offsets))
+            local.stage.use(self._definitions.index, self._definitions.keyed.defined, self._definitions.started)
+            first = {each.partition: each.records[0].offset() for each in reversed(batch)}
+            local.lanes.open({**self._next_offsets, **first})
+            self._notes.need(filter(self._is_input, self._next_offsets))
 
     def _is_input(self, partition: TopicPartition) -> bool:
         return partition.topic != self._topics.trigger_facts
 
-    def _announcements(self, local: Local, batch: Sequence[Slice]) -> list[Outgoing]:
-        """Which definitions are in force from here on, per partition, change and hour: what a later check needs."""
-        if self._clock.monotonic_s() >= self._announce_again_at_s:
-            self._announce_again_at_s = self._clock.monotonic_s() + ANNOUNCE_EVERY_S
-            self._unannounced.update(filter(self._is_input, self._next_offsets))
-        noted: list[Outgoing] = []
-        for source, records in batch:
-            if source in self._unannounced:
-                self._unannounced.discard(source)
-                at = str(self._definitions.next_offset)
-                now_ms = self._clock.now_ms()
-                noted.append(local.stage.decide("definitions_changed", source, records[0].offset(), now_ms, at))
-        return noted
+    def _notes_for(self, local: Local, batch: Sequence[Slice]) -> list[Outgoing]:
+        """Which definitions are in force from here on: what a later check needs."""
+        if self._notes.is_time():
+            self._notes.need(filter(self._is_input, self._next_offsets))
+            local.lanes.note_again()
+        return self._notes.write(batch, self._definitions.next_offset, local.stage)
 
     def _commit_is_due(self, *, drained: bool) -> bool:
         """At once when input is drained and outputs wait; else at the interval, or when the overlay is full."""
@@ -374,8 +383,8 @@ class Worker:
         self._owned.difference_update(partitions)
         for partition in partitions:
             self._next_offsets.pop(partition, None)
-            self._unannounced.discard(partition)
             self._read.pop(partition, None)
+        self._notes.forget(partitions)
         if self._local is not None:
             self._local.let_go(partitions)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def test_a_transaction_writes_one_record_for_each_input_partition() -> None:
     records = list(changelog.records(258, 7, [RUN, OTHER_RUN], partition=1))
     assert records == [
         {
-            "key": bytes.fromhex("0000000000000102 0000"),
+            "key": bytes.fromhex("0000000000000102 0000") + blake2b(RUN + OTHER_RUN, digest_size=8).digest(),
             "value": bytes.fromhex("01 0000000000000007") + RUN + OTHER_RUN,
             "partition": 1,
         }
@@ -48,10 +50,15 @@ def test_no_claims_make_no_record() -> None:
     assert list(changelog.records(1, 7, [], partition=0)) == []
 
 
+def test_other_claims_at_the_same_position_have_another_key_so_that_compaction_keeps_both() -> None:
+    (one,), (other,) = (changelog.records(1, 7, [run], partition=0) for run in (RUN, OTHER_RUN))
+    assert one["key"] != other["key"]
+
+
 def test_very_many_claims_make_several_records_under_different_keys() -> None:
     run_ids = [number.to_bytes(16, "big") for number in range(RUN_IDS_PER_RECORD_MAX + 1)]
     first, second = changelog.records(1, 7, run_ids, partition=0)
-    assert (first["key"], second["key"]) == (b"\0" * 7 + b"\1\0\0", b"\0" * 7 + b"\1\0\1")
+    assert [(each["key"] or b"")[:10] for each in (first, second)] == [b"\0" * 7 + b"\1\0\0", b"\0" * 7 + b"\1\0\1"]
     assert len(first["value"] or b"") == 9 + 512 * 1024
     assert second["value"] == b"\1" + (7).to_bytes(8, "big") + run_ids[-1]
 

@@ -71,7 +71,7 @@ class Stage:
         self.outputs = Outputs()
 
     def use(self, *triggers: Mapping[str, Any]) -> None:
-        self.stage.use(RouteIndex([plan(parse_trigger(each), self.functions) for each in triggers]), {})
+        self.stage.use(RouteIndex([plan(parse_trigger(each), self.functions) for each in triggers]), {}, {})
 
     def process(self, *values: Message | bytes | None, topic: str = "", partition: int = 0) -> Stage:
         """One batch."""

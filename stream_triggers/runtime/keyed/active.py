@@ -8,6 +8,9 @@ Rules:
 3. A pause is part of it. When one ends or is changed the states of the trigger are looked at in the same way, for what
    waits for its end has no timer where that was not known.
 4. A definition that cannot be used here leaves its trigger's states as they are; nothing is evaluated.
+5. A trigger that starts, or starts again under another epoch, is behind: its watermark is its own, from 0 on, and rises
+   by what ticks say of it. What was remembered of the epoch before is void. When it has caught up, its states are
+   looked at in the same way: while it was behind they had no timers on the watermark.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
-from stream_triggers.core.record import Activation, Pause
+from stream_triggers.core.record import Activation, Behind, Pause, Start
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.keyed.plans import Plan
 
-FORMAT, FORMAT_PAUSED = 1, 2
-"""The form that is written, and that with a pause, which older releases must not overlook."""
+FORMAT, FORMAT_PAUSED, FORMAT_STARTED = 1, 2, 3
+"""The form that is written, that with a pause and that with a start, which older releases must not overlook."""
 
 Compile: TypeAlias = Callable[[str, bytes], Plan | None]
 """Makes the plan of a trigger's canonical form, None when it cannot be used here."""
@@ -42,27 +46,48 @@ class Active(msgspec.Struct, frozen=True, array_like=True):
     swept_to: bytes = b""
     """The key of the next state to look at."""
     pause: Pause | None = None
+    start: Start | None = None
+    watermark_ms: int | None = None
+    """Its own watermark while it is behind; None when it has that of all others."""
 
     def after(self, activation: Activation, at: int) -> Active:
         """What is in force from the position ``at`` on."""
         if activation.definition_offset <= self.offset:
             return self
-        deleted = not activation.definition
-        is_swept_again = deleted or (self.pause is not None and activation.pause != self.pause)
+        start = activation.start
+        starts = start is not None and (self.start is None or start.epoch != self.start.epoch)
+        watermark_ms = None if start is None else (0 if starts else self.watermark_ms)
+        is_void = starts or not activation.definition
+        is_swept_again = (
+            is_void
+            or (self.pause is not None and activation.pause != self.pause)
+            or (self.watermark_ms is not None and watermark_ms is None)
+        )
         return Active(
             self.trigger_id,
             activation.trigger_version,
             activation.definition_offset,
             activation.definition,
-            at if deleted else self.void_before,
+            at if is_void else self.void_before,
             self.swept and not is_swept_again,
             b"" if is_swept_again else self.swept_to,
             activation.pause,
+            start,
+            watermark_ms,
         )
+
+    def moved(self, behind: Behind) -> Active:
+        """What is in force when a tick has told how far the trigger has come."""
+        if self.watermark_ms is None or self.start is None or behind.epoch != self.start.epoch:
+            return self
+        if behind.watermark_ms is None:
+            return replace(self, watermark_ms=None, swept=False, swept_to=b"")
+        return replace(self, watermark_ms=max(self.watermark_ms, behind.watermark_ms))
 
     def encode(self) -> bytes:
         """The bytes of the changelog and the store."""
-        return bytes([FORMAT if self.pause is None else FORMAT_PAUSED]) + _ENCODER.encode(self)
+        form = FORMAT_STARTED if self.start is not None else FORMAT_PAUSED if self.pause is not None else FORMAT
+        return bytes([form]) + _ENCODER.encode(self)
 
 
 NOTHING = Active("", "", -1, b"")
@@ -74,9 +99,9 @@ _DECODER = msgspec.msgpack.Decoder(Active)
 
 def decode_active(value: bytes, where: str) -> Active:
     """What ``encode`` wrote; ``Corrupt`` when it is of a newer format, or nothing of the kind."""
-    if value[:1] > bytes([FORMAT_PAUSED]):
+    if value[:1] > bytes([FORMAT_STARTED]):
         raise Corrupt(
-            f"{where} has format {value[0]} of active definitions, this release reads up to {FORMAT_PAUSED}",
+            f"{where} has format {value[0]} of active definitions, this release reads up to {FORMAT_STARTED}",
             hint="a newer release has written here: run that release, or a later one",
         )
     try:

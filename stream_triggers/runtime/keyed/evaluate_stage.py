@@ -14,7 +14,9 @@ Rules:
 3. At most ``TIMERS_PER_TICK`` states are looked at for one tick, in the order (instant, state key); what is left is due
    at the next tick, which the owner of the partition writes as soon as it has read this one.
 4. The wall clock of a fact is the time of its record. Clocks never go back, whatever is written.
-5. A state that outgrows what the changelog takes is dropped, a run that outgrows what its topics take is not made, and
+5. While a trigger is behind, its states have no timers on the watermark, for it is not the one that timers are held
+   against: the clocks have their effect on a state before its next fact, and on all when the trigger has caught up.
+6. A state that outgrows what the changelog takes is dropped, a run that outgrows what its topics take is not made, and
    a decision says so.
 """
 
@@ -27,9 +29,9 @@ from itertools import groupby
 import msgspec
 
 from stream_triggers.core.invocation import Decision, Reason
-from stream_triggers.core.keyed.state import NO_POSITION, Clocks, Firing, KeyState, Outcome, Refusal, encode_state
+from stream_triggers.core.keyed.state import NO_POSITION, Firing, KeyState, Outcome, Refusal, Wake, encode_state
 from stream_triggers.core.message import TEXT_BYTES_MAX, Participant
-from stream_triggers.core.record import Activation, Fact, Tick
+from stream_triggers.core.record import Activation, Behind, Fact, Tick
 from stream_triggers.core.words import counted
 from stream_triggers.errors import InvalidMessage
 from stream_triggers.runtime.codec import decode, encode
@@ -145,14 +147,16 @@ class _Batch:
 
     def _take_fact(self, fact: Fact, record: Record) -> None:
         partition, at, key = self._partition, record.offset(), record.key() or b""
-        clocks = partition.advance(record.timestamp()[1])
+        partition.advance(record.timestamp()[1])
         active = partition.active.get(fact.trigger_id) or Active(fact.trigger_id, fact.trigger_version, -1, b"")
         plan = self._stage.plan_of(active) if active.form else None
         if plan is None:
             reason: Reason = "trigger_unusable" if active.form else "trigger_deleted"
             self._refuse(Refusal(reason, "", (fact.participant,)), active, record)
             return
-        before = partition.get(key)
+        if active.watermark_ms is not None and partition.get(key).state is not None:
+            self._look_at(key, plan, active, record)
+        before, clocks = partition.get(key), partition.clocks_of(active)
         state = before.state if before.at >= active.void_before else None
         refusal, outcome = _stepped(
             before, state, partial(plan.on_fact, state, fact.key, fact, at, clocks, active.pause), (fact.participant,)
@@ -164,7 +168,7 @@ class _Batch:
 
     def _take_activation(self, activation: Activation, record: Record) -> None:
         partition, trigger_id = self._partition, activation.trigger_id
-        clocks = partition.advance(activation.wall_ms)
+        partition.advance(activation.wall_ms)
         before = partition.active.get(trigger_id, NOTHING)
         if before is NOTHING:
             before = Active(trigger_id, "", -1, b"")
@@ -174,12 +178,14 @@ class _Batch:
         partition.activate(active)
         plan = self._stage.plan_of(active) if active.form else None
         if plan is not None and plan.is_scheduled and self._stage.is_home(trigger_id, partition.number):
-            self._look_at(state_key(trigger_id, ""), plan, active, clocks, record)
+            self._look_at(state_key(trigger_id, ""), plan, active, record)
 
     def _take_tick(self, tick: Tick, record: Record) -> None:
         partition = self._partition
         partition.is_tick_awaited = False
         clocks = partition.advance(tick.wall_ms, tick.watermark_ms)
+        for behind in tick.behind:
+            self._move(behind)
         due = partition.timers.take(clocks, TIMERS_PER_TICK)
         partition.load(due)
         for key in due:
@@ -191,12 +197,19 @@ class _Batch:
             elif plan is None:
                 partition.put(key, kept.state, NEVER, kept.at, 0)
             else:
-                self._look_at(key, plan, active, clocks, record)
-        self._sweep(clocks, record)
+                self._look_at(key, plan, active, record)
+        self._sweep(record)
 
-    def _look_at(self, key: bytes, plan: Plan, active: Active, clocks: Clocks, record: Record) -> None:
+    def _move(self, behind: Behind) -> None:
+        """Take in how far a trigger has come that is behind."""
+        active = self._partition.active.get(behind.trigger_id, NOTHING)
+        moved = active.moved(behind)
+        if moved is not active:
+            self._partition.activate(moved)
+
+    def _look_at(self, key: bytes, plan: Plan, active: Active, record: Record) -> None:
         """Let the clocks have their effect on one state."""
-        before = self._partition.get(key)
+        before, clocks = self._partition.get(key), self._partition.clocks_of(active)
         state = before.state if before.at >= active.void_before else None
         name = key.partition(NUL)[2].decode()
         refusal, outcome = _stepped(before, state, partial(plan.on_time, state, name, clocks, active.pause))
@@ -222,8 +235,9 @@ class _Batch:
             self._fire(firing, plan, active, record)
         for refusal in outcome.refusals:
             self._refuse(refusal, active, record)
-        if always or outcome.state is not before.state or outcome.wake != before.wake:
-            size = self._partition.put(key, outcome.state, outcome.wake, record.offset(), more_bytes)
+        wake = outcome.wake if active.watermark_ms is None else Wake(outcome.wake.wall_ms)
+        if always or outcome.state is not before.state or wake != before.wake:
+            size = self._partition.put(key, outcome.state, wake, record.offset(), more_bytes)
             if size > SIZE_CHECKED_BYTES and outcome.state is not None:
                 self._bound(key, outcome, active, record)
 
@@ -251,8 +265,8 @@ class _Batch:
             self._refuse(Refusal("hot_key", detail), active, record)
             self._partition.put(key, None, NEVER, record.offset(), 0)
 
-    def _sweep(self, clocks: Clocks, record: Record) -> None:
-        """Look at some states of a trigger that was deleted, or whose pause has ended: what is void is deleted."""
+    def _sweep(self, record: Record) -> None:
+        """Look at some states of a trigger that was deleted, has caught up, or whose pause has ended."""
         partition = self._partition
         if not partition.unswept:
             return
@@ -264,7 +278,7 @@ class _Batch:
             if partition.get(key).at < active.void_before:
                 partition.put(key, None, NEVER, record.offset(), 0)
             elif plan is not None:
-                self._look_at(key, plan, active, clocks, record)
+                self._look_at(key, plan, active, record)
 
     def _refuse(self, refusal: Refusal, active: Active, record: Record) -> None:
         """Write a decision, about the position of the last message that took part, else of the record itself."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from stream_triggers.core.record import Activation, Fact, Pause
+from stream_triggers.core.record import Activation, Fact, Pause, Start
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.log import Outgoing
@@ -29,6 +29,7 @@ class Defined(NamedTuple):
     form: bytes
     is_scheduled: bool = False
     pause: Pause | None = None
+    start: Start | None = None
 
 
 class KeyedTriggers(NamedTuple):
@@ -57,7 +58,9 @@ def home_of(trigger_id: str, partitions: int) -> int:
 
 def activation(defined: Defined, partition: int, now_ms: int) -> Outgoing:
     """The record that lets a definition take effect in a partition."""
-    record = Activation(defined.trigger_id, defined.version, defined.offset, defined.form, now_ms, defined.pause)
+    record = Activation(
+        defined.trigger_id, defined.version, defined.offset, defined.form, now_ms, defined.pause, defined.start
+    )
     return Outgoing(value=encode(record), key=state_key(defined.trigger_id, ""), partition=partition)
 
 

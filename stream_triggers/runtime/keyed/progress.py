@@ -109,13 +109,13 @@ class ProgressTable:
             f"{spec.name}/{number}".encode() for spec in specs for number in range(spec.partitions)
         )
 
-    def catch_up(self) -> None:
-        """Take in what has arrived of what others have committed; asks nobody."""
+    def catch_up(self, wait_s: float = 0) -> None:
+        """Take in what has arrived of what others have committed; waits no longer than ``wait_s``, and asks nobody."""
         if self._reader is None:
             start = self._cluster.start_offsets([self._partition])
             self._reader = self._cluster.reader()
             self._reader.assign(start)
-        while records := self._reader.poll(READ_MAX, timeout_s=0):
+        while records := self._reader.poll(READ_MAX, wait_s):
             for record in records:
                 self._take(record)
 

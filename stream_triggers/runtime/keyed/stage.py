@@ -8,6 +8,7 @@ from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.keyed.active import Compile
 from stream_triggers.runtime.keyed.evaluate_stage import EvaluateStage
 from stream_triggers.runtime.keyed.facts import FactWriter
+from stream_triggers.runtime.keyed.progress import ProgressTable
 from stream_triggers.runtime.keyed.states import States
 from stream_triggers.runtime.keyed.upkeep import Definitions, Upkeep
 from stream_triggers.runtime.log import Log, Outgoing, Record, TopicPartition
@@ -27,6 +28,7 @@ class KeyedStage:
         clock: Clock,
         store: Store,
         definitions: Definitions,
+        table: ProgressTable,
         compile_: Compile,
         counters: Counters,
         *,
@@ -37,7 +39,7 @@ class KeyedStage:
         self._topics = topics
         self._states = States(store)
         self._stage = EvaluateStage(partitions, runs_partition, self._states, compile_, counters)
-        self._upkeep = Upkeep(cluster, topics, clock, self._states, definitions, partitions)
+        self._upkeep = Upkeep(cluster, topics, clock, self._states, definitions, table, partitions)
         self.facts = FactWriter(partitions, clock)
         """Takes the facts of the route stage."""
 

@@ -96,6 +96,10 @@ class FactsPartition:
         """The definitions up to this offset have been compared with those in force."""
         self.unswept: set[str] = set()
         """Triggers whose states are to be looked at."""
+        self.behind: set[str] = set()
+        """Triggers that have a watermark of their own."""
+        self.tell_behind_at_s = 0.0
+        """When it is told again how far these have come."""
         self._store = store
         self._cache: OrderedDict[bytes, Kept] = OrderedDict()
         self._cache_bytes = 0
@@ -124,6 +128,10 @@ class FactsPartition:
             self.clocks = Clocks(max(wall, wall_ms), max(watermark, watermark_ms))
             self._clocks_changed = True
         return self.clocks
+
+    def clocks_of(self, active: Active) -> Clocks:
+        """The clocks of a trigger: those of the partition, unless it is behind."""
+        return self.clocks if active.watermark_ms is None else Clocks(self.clocks.wall_ms, active.watermark_ms)
 
     # States
 
@@ -237,10 +245,11 @@ class FactsPartition:
 
     def _know(self, active: Active) -> None:
         self._active[active.trigger_id] = active
-        if active.swept:
-            self.unswept.discard(active.trigger_id)
-        else:
-            self.unswept.add(active.trigger_id)
+        for names, is_one in ((self.unswept, not active.swept), (self.behind, active.watermark_ms is not None)):
+            if is_one:
+                names.add(active.trigger_id)
+            else:
+                names.discard(active.trigger_id)
 
     def _load(self) -> None:
         prefix = self.prefix

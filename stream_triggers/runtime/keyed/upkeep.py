@@ -6,7 +6,8 @@ Rules:
 2. Activations of changed and deleted definitions go to the partitions where the trigger is active, those of scheduled
    triggers to the one they live in. A definition that cannot be used here changes nothing.
 3. Progress is measured between two batches, when everything that was read has been routed, and is committed with that.
-4. The log is asked where partitions end every ``ASK_EVERY_S``, and at once when a timer is due, here or with another
+4. A tick tells how far triggers have come that are behind, too, every ``TELL_BEHIND_S`` and when they have caught up.
+5. The log is asked where partitions end every ``ASK_EVERY_S``, and at once when a timer is due, here or with another
    worker, that waits for progress of this one. Without a keyed trigger it is asked seldom, once no message comes: there
    is no progress to be kept.
 """
@@ -17,7 +18,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from stream_triggers.core.keyed.state import Clocks
-from stream_triggers.core.record import Tick
+from stream_triggers.core.record import Behind, Tick
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.keyed.facts import Defined, KeyedTriggers, activation, home_of
@@ -35,6 +36,9 @@ ASK_SELDOM_S = 5.0
 
 ASK_AGAIN_S = 0.02
 """How soon progress that a timer waits for is looked for again: about what a tick takes until it is read back."""
+
+TELL_BEHIND_S = 0.1
+"""How often it is told how far a trigger has come that is behind."""
 
 WAITING_MS = 1000
 """A timer that is late by so much waits for a backlog or for another worker, and ``ASK_EVERY_S`` is soon enough."""
@@ -54,7 +58,14 @@ class Upkeep:
     """Keeps the facts partitions and the progress of one worker up to date."""
 
     def __init__(
-        self, cluster: Log, topics: Topics, clock: Clock, states: States, definitions: Definitions, partitions: int
+        self,
+        cluster: Log,
+        topics: Topics,
+        clock: Clock,
+        states: States,
+        definitions: Definitions,
+        table: ProgressTable,
+        partitions: int,
     ) -> None:
         """``partitions`` is the number of partitions of the facts topic."""
         self._topics = topics
@@ -62,7 +73,7 @@ class Upkeep:
         self._states = states
         self._definitions = definitions
         self._partitions = partitions
-        self._table = ProgressTable(cluster, topics)
+        self._table = table
         self._routing = Routing(cluster)
         self._asked_at_s = -ASK_SELDOM_S
         self._look_again_at_s = 0.0
@@ -176,16 +187,31 @@ class Upkeep:
 
     def close(self) -> None:
         """Stop reading."""
-        self._table.close()
         self._routing.close()
 
     def _ticks(self, partition: FactsPartition, now_ms: int) -> list[Outgoing]:
         wall_ms, watermark_ms = partition.clocks
         clocks = Clocks(max(wall_ms, now_ms), max(watermark_ms, self._table.watermark_ms))
-        if not partition.unswept and not partition.timers.is_due(clocks):
+        behind = self._behind(partition)
+        if not partition.unswept and not behind and not partition.timers.is_due(clocks):
             return []
         partition.is_tick_awaited = True
-        return [Outgoing(value=encode(Tick(*clocks)), key=None, partition=partition.number)]
+        return [Outgoing(value=encode(Tick(*clocks, behind)), key=None, partition=partition.number)]
+
+    def _behind(self, partition: FactsPartition) -> tuple[Behind, ...]:
+        """How far the triggers have come that are behind in a partition, if it is time to tell and there is news."""
+        now_s = self._clock.monotonic_s()
+        if not partition.behind or now_s < partition.tell_behind_at_s:
+            return ()
+        partition.tell_behind_at_s = now_s + TELL_BEHIND_S
+        told: list[Behind] = []
+        for trigger_id in sorted(partition.behind):
+            active = partition.active[trigger_id]
+            assert active.start is not None, "who is behind has started"
+            watermark_ms = self._table.watermark_of(trigger_id, active.start)
+            if watermark_ms is None or watermark_ms > (active.watermark_ms or 0):
+                told.append(Behind(trigger_id, active.start.epoch, watermark_ms))
+        return tuple(told)
 
     def _activations(self, partition: FactsPartition, now_ms: int) -> list[Outgoing]:
         known_to, keyed, quarantined = self._definitions.keyed

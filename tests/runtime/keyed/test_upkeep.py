@@ -8,7 +8,7 @@ from typing import Any
 from stream_triggers.core.record import Activation, Tick
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed.facts import Defined, KeyedTriggers, home_of
-from stream_triggers.runtime.keyed.progress import progress_record
+from stream_triggers.runtime.keyed.progress import ProgressTable, progress_record
 from stream_triggers.runtime.keyed.upkeep import ASK_AGAIN_S, ASK_EVERY_S, Upkeep
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryLog
@@ -61,7 +61,15 @@ class Scene:
         self.bench.cluster.create_topics(specs(topics, {}, claim_retention_ms=1000, partitions=1))
         self.definitions = Definitions()
         self.log = Asked(self.bench.cluster, "0", group_id="g")
-        self.upkeep = Upkeep(self.log, topics, self.bench.clock, self.bench.states, self.definitions, partitions)
+        self.upkeep = Upkeep(
+            self.log,
+            topics,
+            self.bench.clock,
+            self.bench.states,
+            self.definitions,
+            ProgressTable(self.log, topics),
+            partitions,
+        )
         self.upkeep._table.look_for_partitions()
         for number in range(partitions):
             self.bench.states.partition(number)
