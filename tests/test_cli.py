@@ -17,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from stream_triggers.cli import app, cluster, watch
+from stream_triggers.cli import app, cluster, terminal, watch
 from stream_triggers.cli.settings import LOCAL_BROKER, Settings
 from stream_triggers.config import SETTINGS, Config, load
 from stream_triggers.core.invocation import Invocation
@@ -453,6 +453,35 @@ def test_triggers_are_applied_listed_described_and_deleted(options):
     for command in ("delete", "describe"):
         result = call(command, "note-failure", *options)
         assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: there is no trigger note-failure")
+
+
+@pytest.mark.kafka
+def test_where_triggers_start_is_listed_described_and_not_changed_under_one_epoch(options):
+    ship = {"id": "ship", "task": "t", "when": {"event": "a"}, "start": {"lookback": "2h"}}
+    note = {"id": "note", "task": "t", "when": {"event": "a"}, "start": "earliest"}
+    plain = {"id": "plain", "task": "t", "when": {"event": "a"}}
+    Path("t.json").write_text(json.dumps([ship, note, plain]))
+    ok("apply", "t.json", "--author", "ann", *options)
+    listed = json.loads(ok("list", "--json", *options))
+    assert [each["start"] for each in listed[:2]] == [{"since_ms": 0, "epoch": 0}, None]
+    assert listed[2]["start"] == {"since_ms": listed[2]["time_ms"] - 7_200_000, "epoch": 0}
+    rows = [re.split(r"  +", line) for line in ok("list", *options).splitlines()]
+    since = terminal.instant(listed[2]["start"]["since_ms"])
+    assert [row[5:] for row in rows] == [["author", "start", "paused"], ["ann", "earliest"], ["ann"], ["ann", since]]
+    assert ok("describe", "note", *options).splitlines()[1] == "# start: earliest, epoch 0"
+    assert ok("describe", "ship", *options).splitlines()[1] == f"# start: {since}, epoch 0"
+    assert "# start" not in ok("describe", "plain", *options)
+    Path("described.yaml").write_text(ok("describe", "ship", *options))
+    assert changes(ok("apply", "described.yaml", "--json", *options)) == [("unchanged", "ship")]
+
+    Path("t.json").write_text(json.dumps([note, {**plain, "start": "earliest"}]))
+    for dry_run in (["--dry-run"], []):
+        result = call("apply", "t.json", *dry_run, *options)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.splitlines() == [
+            'error: plain.start: expected "now", as it is stored under this epoch, found "earliest"',
+            "hint: raise its epoch to have it start again",
+        ]
 
 
 @pytest.mark.kafka

@@ -12,7 +12,7 @@ from stream_triggers.client.definitions import Definitions
 from stream_triggers.config import Config
 from stream_triggers.core.builder import on_event
 from stream_triggers.core.message import Event, Failure, Participant, Success, TaskResult, TaskStatus
-from stream_triggers.core.record import Activation, Fact, Pause
+from stream_triggers.core.record import Activation, Definition, Fact, Pause, Start
 from stream_triggers.errors import (
     DeliveryFailed,
     InvalidMessage,
@@ -22,7 +22,7 @@ from stream_triggers.errors import (
     Unavailable,
 )
 from stream_triggers.runtime.clock import ManualClock
-from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.kafka import Identify, KafkaLog, KafkaSettings
 from stream_triggers.runtime.log import Outgoing, TopicPartition, TopicSpec
 from stream_triggers.runtime.memory_log import Fault, MemoryCluster, MemoryLog
@@ -480,6 +480,179 @@ def test_a_pause_outlives_what_is_applied_and_goes_with_the_trigger(bed):
     bed.client.delete_trigger("ship")
     bed.client.apply([TRIGGER])
     assert bed.client.list_triggers()[0].pause is None
+
+
+EARLY = {**TRIGGER, "start": "earliest"}
+LOOKBACK = {**TRIGGER, "start": {"lookback": "2h"}}
+HOUR_MS = 3_600_000
+
+
+def start_of_the_only(bed) -> Start | None:
+    (stored,) = bed.client.list_triggers()
+    last = bed.cluster.records(TOPICS.trigger_definitions)[-1]
+    assert decode(last.value()).start == stored.start
+    return stored.start
+
+
+@pytest.mark.parametrize(
+    ("start", "since_ms"),
+    [
+        ("earliest", 0),
+        ("2025-11-24T15:59:59.999Z", NOW_MS - 1),
+        ("2025-11-24T16:00Z", NOW_MS),
+        ({"lookback": "2h"}, NOW_MS - 2 * HOUR_MS),
+    ],
+)
+def test_a_new_trigger_starts_where_it_says(bed, start, since_ms):
+    assert [change.what for change in bed.client.apply([{**TRIGGER, "start": start, "epoch": 3}])] == ["created"]
+    assert start_of_the_only(bed) == Start(since_ms, epoch=3)
+
+
+@pytest.mark.parametrize("trigger", [TRIGGER, {**TRIGGER, "start": "now"}])
+def test_a_new_trigger_that_says_nothing_else_starts_now(bed, trigger):
+    bed.client.apply([trigger])
+    assert start_of_the_only(bed) is None
+
+
+def test_the_same_trigger_applied_later_is_unchanged_and_has_started_where_it_had(bed):
+    bed.client.apply([LOOKBACK])
+    bed.clock.advance(HOUR_MS)
+    assert [change.what for change in bed.client.apply([LOOKBACK])] == ["unchanged"]
+    assert start_of_the_only(bed) == Start(NOW_MS - 2 * HOUR_MS, epoch=0)
+
+
+def test_an_edit_leaves_where_a_trigger_started(bed):
+    bed.client.apply([LOOKBACK])
+    bed.clock.advance(HOUR_MS)
+    edited = {**LOOKBACK, "task": "orders.send", "start": {"lookback": "120m"}}
+    assert [change.what for change in bed.client.apply([edited])] == ["updated"]
+    assert start_of_the_only(bed) == Start(NOW_MS - 2 * HOUR_MS, epoch=0)
+
+
+def test_pausing_and_resuming_leave_where_a_trigger_started(bed):
+    bed.client.apply([EARLY])
+    for change in (bed.client.pause_trigger, bed.client.resume_trigger):
+        bed.clock.advance(1)
+        change("ship")
+        assert start_of_the_only(bed) == Start(0, epoch=0)
+    assert bed.client.apply([{**EARLY, "task": "orders.send"}])[0].what == "updated"
+    assert start_of_the_only(bed) == Start(0, epoch=0)
+    assert bed.client.list_triggers()[0].pause is not None
+
+
+def test_a_trigger_whose_epoch_is_raised_starts_again(bed):
+    bed.client.apply([LOOKBACK])
+    bed.clock.advance(HOUR_MS)
+    bed.client.apply([{**LOOKBACK, "epoch": 1}])
+    assert start_of_the_only(bed) == Start(NOW_MS - HOUR_MS, epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("start", "started"),
+    [("earliest", Start(0, epoch=2)), ("now", None), ("2025-11-24T00:00Z", Start(1763942400000, 2))],
+)
+def test_a_trigger_whose_epoch_is_raised_may_start_elsewhere(bed, start, started):
+    bed.client.apply([{**LOOKBACK, "epoch": 1}])
+    bed.client.apply([{**LOOKBACK, "epoch": 2, "start": start}])
+    assert start_of_the_only(bed) == started
+
+
+def test_a_trigger_without_a_start_gets_one_with_its_next_epoch(bed):
+    bed.client.apply([TRIGGER])
+    bed.client.apply([{**EARLY, "epoch": 1}])
+    assert start_of_the_only(bed) == Start(0, epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("now", "earliest", 'expected "now", as it is stored under this epoch, found "earliest"'),
+        ("earliest", "now", 'expected "earliest", as it is stored under this epoch, found "now"'),
+        (
+            {"lookback": "2h"},
+            {"lookback": "3h"},
+            'expected {"lookback":"2h"}, as it is stored under this epoch, found {"lookback":"3h"}',
+        ),
+        # The instant that a look back came to is not what the trigger says.
+        (
+            {"lookback": "2h"},
+            "2025-11-24T14:00Z",
+            'expected {"lookback":"2h"}, as it is stored under this epoch, found "2025-11-24T14:00Z"',
+        ),
+    ],
+)
+def test_another_start_under_the_same_epoch_is_refused_and_nothing_is_written(bed, before, after, problem):
+    bed.client.apply([{**TRIGGER, "start": before}])
+    with pytest.raises(InvalidTrigger) as refused:
+        bed.client.apply([{**TRIGGER, "id": "pack"}, {**TRIGGER, "start": after}])
+    assert refused.value.message == f"ship.start: {problem}"
+    assert refused.value.hint == "raise its epoch to have it start again"
+    assert len(bed.cluster.records(TOPICS.trigger_definitions)) == 1
+
+
+def test_going_back_to_a_lower_epoch_starts_nothing(bed):
+    bed.client.apply([{**EARLY, "epoch": 1}])
+    bed.client.apply([LOOKBACK])
+    assert start_of_the_only(bed) == Start(0, epoch=1)
+    assert [change.what for change in bed.client.apply([LOOKBACK])] == ["unchanged"]
+
+
+def test_a_trigger_that_was_deleted_is_new(bed):
+    bed.client.apply([LOOKBACK])
+    bed.client.delete_trigger("ship")
+    bed.clock.advance(HOUR_MS)
+    bed.client.apply([EARLY])
+    assert start_of_the_only(bed) == Start(0, epoch=0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"junk",
+        encode(Definition("ship", "v", b"no JSON", 0, start=Start(5, 0))),
+        encode(Definition("ship", "v", b'{"id": "ship", "task": "t", "when": {"smell": 1}}', 0, start=Start(5, 0))),
+    ],
+)
+def test_a_trigger_in_the_place_of_what_no_worker_can_use_is_new(bed, stored):
+    bed.cluster.write(TOPICS.trigger_definitions, [Outgoing(value=stored, key=b"ship")])
+    assert [change.what for change in bed.client.apply([LOOKBACK])] == ["updated"]
+    assert start_of_the_only(bed) == Start(NOW_MS - 2 * HOUR_MS, epoch=0)
+
+
+def test_a_start_that_is_yet_to_come_is_refused_only_where_it_counts(bed):
+    later = {**TRIGGER, "start": "2025-11-24T16:00:00.001Z"}
+    with pytest.raises(InvalidTrigger) as refused:
+        bed.client.apply([later])
+    assert refused.value.message == ('ship.start: expected an instant that has been, found "2025-11-24T16:00:00.001Z"')
+    bed.clock.advance(1)
+    bed.client.apply([later])
+    slow = Client(clock=ManualClock(NOW_MS), cluster=bed.log)
+    assert [change.what for change in slow.apply([later])] == ["unchanged"]
+
+
+def test_a_look_back_is_from_when_it_was_applied_however_often_it_is_written(bed):
+    refuse_commits(bed, 3)
+    bed.client.apply([LOOKBACK])
+    assert bed.clock.now_ms() > NOW_MS
+    assert start_of_the_only(bed) == Start(NOW_MS - 2 * HOUR_MS, epoch=0)
+
+
+def test_a_writer_that_was_overtaken_leaves_where_the_other_has_started(bed):
+    other = Definitions(MemoryLog(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock, 10_000)
+
+    class Overtaken(MemoryLog):
+        """A log on which another program applies the trigger, later, right after ours has compared."""
+
+        def reader(self):
+            reader = super().reader()
+            if bed.cluster.records(TOPICS.trigger_definitions) == []:
+                bed.clock.advance(1)
+                other.apply([LOOKBACK])
+            return reader
+
+    ours = Definitions(Overtaken(bed.cluster, group_id="definitions"), TOPICS.trigger_definitions, bed.clock, 10_000)
+    assert [change.what for change in ours.apply([LOOKBACK])] == ["unchanged"]
+    assert start_of_the_only(bed) == Start(NOW_MS + 1 - 2 * HOUR_MS, epoch=0)
 
 
 @pytest.mark.parametrize(

@@ -281,9 +281,9 @@ def test_all_wrong_triggers_are_listed():
         "orders.yaml: triggers: 2 of them are wrong\n"
         "  orders.yaml:1: triggers[0].task: expected the name of a task, found nothing\n"
         "  orders.yaml:3: triggers[2].kee: unknown field, expected one of"
-        " id, description, task, epoch, key, when, args, args_from, ttl, grace, reset, on_timeout, state, max_depth,"
-        " root_budget, rate_limit, debounce, batch, delay, cooldown, throttle, circuit_breaker, overlap, for_each,"
-        " for_each_key, expires\n"
+        " id, description, task, epoch, start, key, when, args, args_from, ttl, grace, reset, on_timeout, state,"
+        " max_depth, root_budget, rate_limit, debounce, batch, delay, cooldown, throttle, circuit_breaker, overlap,"
+        " for_each, for_each_key, expires\n"
         "    hint: did you mean key?"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, assert_never
 
 import msgspec
 import typer
@@ -12,11 +12,13 @@ import typer
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, StoredTrigger
-from stream_triggers.client.definitions import no_trigger, validated
+from stream_triggers.client.definitions import no_trigger, start_of, validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
+from stream_triggers.core.instant import INSTANT_MIN_MS
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.record import Pause
 from stream_triggers.core.schedule import in_words
+from stream_triggers.core.start import EARLIEST
 from stream_triggers.core.trigger import Trigger, version
 from stream_triggers.errors import InvalidTrigger
 from stream_triggers.runtime.clock import SystemClock
@@ -33,6 +35,9 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Store the triggers of files: all of them, or none when one is wrong. Others stay as they are.
+
+    A trigger that is new, or has a higher epoch than before, starts where its file says: "start: now" (not given), with
+    "earliest", an instant, or "{lookback: 2h}", which is from when it is applied.
 
     For example:
       stream-triggers apply triggers.yaml
@@ -64,7 +69,7 @@ def list_triggers(settings: Settings, *, as_json: AsJson = False) -> None:
     if as_json:
         terminal.json_document([_document(each) for each in stored])
     else:
-        columns = ["id", "when", "task", "version", "stored", "author", "paused"]
+        columns = ["id", "when", "task", "version", "stored", "author", "start", "paused"]
         terminal.table(columns, [_row(each) for each in stored])
 
 
@@ -93,6 +98,8 @@ def describe(
     text = dump_triggers([stored.trigger()]).rstrip()
     by = f" by {stored.author}" if stored.author else ""
     terminal.line(f"# version {stored.version}, stored {_instant(stored)}{by}")
+    if stored.start is not None:
+        terminal.line(f"# start: {_started(stored)}, epoch {stored.start.epoch}")
     if paused := _paused(stored):
         terminal.line(f"# paused: {paused}")
     terminal.line(text)
@@ -159,20 +166,37 @@ def reset(
 
 def _compared(triggers: Sequence[Trigger], stored: Iterable[StoredTrigger]) -> tuple[Change, ...]:
     """What applying ``triggers`` would do."""
-    before = {each.id: each.version for each in stored}
-    after = {trigger.id: version(trigger) for trigger in triggers}
-    return tuple(Change(name, _what(before.get(name), new), new) for name, new in after.items())
+    before = {each.id: each for each in stored}
+    return tuple(_would_be(trigger, before.get(trigger.id)) for trigger in triggers)
 
 
-def _what(before: str | None, after: str) -> Literal["created", "updated", "unchanged"]:
+def _would_be(trigger: Trigger, before: StoredTrigger | None) -> Change:
+    start_of(trigger, before, SystemClock().now_ms())  # raises for a start that would be refused
+    after = version(trigger)
     if before is None:
-        return "created"
-    return "unchanged" if before == after else "updated"
+        return Change(trigger.id, "created", after)
+    return Change(trigger.id, "unchanged" if before.version == after else "updated", after)
 
 
 def _row(stored: StoredTrigger) -> list[str]:
     when, task = _when_and_task(stored)
-    return [stored.id, when, task, stored.version, _instant(stored), stored.author or "", _paused(stored)]
+    return [
+        stored.id,
+        when,
+        task,
+        stored.version,
+        _instant(stored),
+        stored.author or "",
+        _started(stored),
+        _paused(stored),
+    ]
+
+
+def _started(stored: StoredTrigger) -> str:
+    """From where on the trigger takes messages that were there before it; empty for one that started with what came."""
+    if stored.start is None:
+        return ""
+    return EARLIEST if stored.start.since_ms == INSTANT_MIN_MS else terminal.instant(stored.start.since_ms)
 
 
 def _paused(stored: StoredTrigger) -> str:
@@ -190,7 +214,11 @@ def pause_text(pause: Pause) -> str:
 
 
 def _document(stored: StoredTrigger) -> JsonValue:
-    return {**stored._asdict(), "pause": msgspec.to_builtins(stored.pause)}
+    return {
+        **stored._asdict(),
+        "pause": msgspec.to_builtins(stored.pause),
+        "start": msgspec.to_builtins(stored.start),
+    }
 
 
 def _instant(stored: StoredTrigger) -> str:

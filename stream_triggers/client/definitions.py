@@ -7,6 +7,8 @@ Rules:
 3. Two programs that change triggers at once do so one after the other: the transactional id is the same, and the one
    that was overtaken compares again, after a pause that chance draws, with what the other has written.
 4. A pause belongs to the trigger, not to a version: applying another one leaves it as it is.
+5. A trigger starts once for each epoch: when it is new, and when its epoch is raised. Whatever else is applied leaves
+   where it started as it is, and under the same epoch may not say otherwise. What workers cannot use has not started.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from msgspec.structs import replace
 
 from stream_triggers.core.fields import at, suggestion
 from stream_triggers.core.message import JsonValue
-from stream_triggers.core.record import CaughtUp, Definition, Pause, PauseMode
+from stream_triggers.core.record import CaughtUp, Definition, Pause, PauseMode, Start
+from stream_triggers.core.start import NOW, since_ms, start_json
 from stream_triggers.core.trigger import Trigger, canonical, parse_trigger, trigger_json, version
 from stream_triggers.errors import Aborted, Fenced, InvalidMessage, InvalidTrigger, Rejected, Unavailable, Unsettled
 from stream_triggers.runtime.clock import Clock
@@ -81,7 +84,8 @@ class Change(NamedTuple):
 class StoredTrigger(NamedTuple):
     """A trigger as it is stored; ``definition`` is its canonical JSON form, ``pause`` its last pause if it had one.
 
-    Bytes that are no definition have an id only: their version is empty, the rest is None.
+    ``start`` is from where on it takes messages that were there already, None if from when it was applied. Bytes that
+    are no definition have an id only: their version is empty, the rest is None.
     """
 
     id: str
@@ -90,6 +94,7 @@ class StoredTrigger(NamedTuple):
     author: str | None
     definition: JsonValue
     pause: Pause | None = None
+    start: Start | None = None
 
     def trigger(self) -> Trigger:
         """The trigger; raises ``InvalidTrigger`` for bytes that are none, or that a newer release wrote."""
@@ -120,10 +125,7 @@ class Definitions:
         """
         now_ms = self.clock.now_ms()
         return self._change(
-            {
-                trigger.id: _applied(Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author))
-                for trigger in validated(specs, self._bytes_max)
-            }
+            {trigger.id: _applied(trigger, now_ms, author) for trigger in validated(specs, self._bytes_max)}
         )
 
     def delete(self, trigger_id: str) -> Change:
@@ -251,9 +253,47 @@ def require_size(trigger: Trigger, path: str, bytes_max: int) -> None:
         )
 
 
-def _applied(definition: Definition) -> Edit:
-    """The edit by which ``definition`` takes the place of what is stored, whose pause it takes over."""
-    return lambda stored: definition if stored is None else replace(definition, pause=stored.pause)
+def start_of(trigger: Trigger, stored: StoredTrigger | None, now_ms: int) -> Start | None:
+    """From where on ``trigger`` takes messages when it takes the place of ``stored``.
+
+    Raises ``InvalidTrigger`` for a start that is yet to come, and for another one than that of its epoch.
+    """
+    try:
+        before = None if stored is None else stored.trigger()
+    except InvalidTrigger:
+        before = None
+    if before is None or stored is None or trigger.epoch > before.epoch:
+        return _new_start(trigger, now_ms)
+    if trigger.epoch == before.epoch and trigger.start != before.start:
+        raise InvalidTrigger(
+            at(trigger.id, "start"),
+            f"expected {_start_text(before)}, as it is stored under this epoch, found {_start_text(trigger)}",
+            hint="raise its epoch to have it start again",
+        )
+    return stored.start
+
+
+def _new_start(trigger: Trigger, now_ms: int) -> Start | None:
+    instant_ms = since_ms(trigger.start, now_ms)
+    if instant_ms is not None and instant_ms > now_ms:
+        problem = f"expected an instant that has been, found {_start_text(trigger)}"
+        raise InvalidTrigger(at(trigger.id, "start"), problem, hint="apply it then, or leave its start out")
+    return None if instant_ms is None else Start(instant_ms, trigger.epoch)
+
+
+def _start_text(trigger: Trigger) -> str:
+    return orjson.dumps(start_json(trigger.start) or NOW).decode()
+
+
+def _applied(trigger: Trigger, now_ms: int, author: str | None) -> Edit:
+    """The edit by which ``trigger`` takes the place of what is stored, whose pause it takes over."""
+
+    def applied(stored: Definition | None) -> Definition:
+        pause = None if stored is None else stored.pause
+        start = start_of(trigger, None if stored is None else _stored(stored), now_ms)
+        return Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author, pause, start)
+
+    return applied
 
 
 def _require_sensible(pause: Pause, now_ms: int) -> None:
@@ -311,4 +351,4 @@ def _stored(found: Definition) -> StoredTrigger:
     if not found.version:
         return StoredTrigger(found.id, "", None, None, None)
     definition = orjson.loads(found.definition)
-    return StoredTrigger(found.id, found.version, found.time_ms, found.author, definition, found.pause)
+    return StoredTrigger(found.id, found.version, found.time_ms, found.author, definition, found.pause, found.start)

@@ -232,6 +232,13 @@ class TriggerBuilder:
         """Let what has fired under a smaller epoch fire again."""
         return self._with("epoch", epoch)
 
+    def with_start(self, start: str | Mapping[str, JsonValue]) -> Self:
+        """Say where a new trigger starts: "earliest", an instant, or ``{"lookback": "2h"}``; else it starts now.
+
+        A schedule has a ``start`` of its own, an option of ``on_cron`` and the like.
+        """
+        return self._with("start", dict(start) if isinstance(start, Mapping) else start)
+
     def with_description(self, description: str) -> Self:
         """Say what the trigger is for."""
         return self._with("description", description)

@@ -82,10 +82,18 @@ def check_references(trigger: Trigger, path: str) -> None:
     if trigger.on_timeout is not None:
         _check(trigger.on_timeout.args, at(at(path, "on_timeout"), "args"), kinds, roots)
     _check_key(trigger.key, at(path, "key"), kinds)
-    for where, pick in _keyed(trigger, path):
+    for where, pick in picks_of(trigger, path):
         _check_key(pick.key, at(where, "key"), {leaf_kind(pick.leaf)})
     for where, node in nodes(trigger.when, at(path, "when")):
         _check_node(node, where)
+
+
+def picks_of(trigger: Trigger, path: str = "") -> Iterator[tuple[str, Pick]]:
+    """Every leaf of a trigger, of what resets it, too, with its path."""
+    yield from picks(trigger.when, at(path, "when"))
+    for index, reset in enumerate(trigger.reset):
+        if not isinstance(reset, str):
+            yield from picks(reset, f"{at(path, 'reset')}[{index}]")
 
 
 def check_functions(args_from: Mapping[str, str], when: Condition, path: str) -> None:
@@ -124,13 +132,6 @@ def _check_reference(reference: Reference, kinds: set[Kind], path: str) -> None:
             f"expected a reference to what can fire this trigger, found ${{{reference.text}}}",
             hint=f"its conditions accept messages of kind {', '.join(sorted(kinds))}",
         )
-
-
-def _keyed(trigger: Trigger, path: str) -> Iterator[tuple[str, Pick]]:
-    yield from picks(trigger.when, at(path, "when"))
-    for index, reset in enumerate(trigger.reset):
-        if not isinstance(reset, str):
-            yield from picks(reset, f"{at(path, 'reset')}[{index}]")
 
 
 def _check_node(node: Condition, path: str) -> None:

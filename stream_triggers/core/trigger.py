@@ -6,10 +6,11 @@ Rules:
    is a hash of them. Reading the canonical form gives an equal trigger.
 3. Templates are kept as they were written and compiled when the trigger is made ready to run.
 4. What can never work is refused here: a reference or a function for a kind of message that no leaf accepts, a key
-   that needs the run, which the key comes before.
+   that needs the run, which the key comes before, a start in the past with a schedule, which is no message.
 5. A trigger of plain leaves, or an ``any`` of them, that says nothing of memory, time or flow control fires with the
    message; every other needs the keyed stage.
 
+    start: {lookback: 2h}                           # a new trigger takes what is there already, see core.start
     key: ${event.payload.order_id}                  # one memory for each value; a leaf can have a key of its own
     ttl: 7d                                         # how long anything is kept that no window bounds
     grace: 5s                                       # how much longer to wait for what comes late
@@ -45,7 +46,8 @@ from stream_triggers.core.duration import duration_text, parse_duration
 from stream_triggers.core.fields import at, expected, json_problem, object_at, only, required
 from stream_triggers.core.flow import FLOW_FIELDS, FREE, Flow, flow_json, parse_flow
 from stream_triggers.core.message import JsonValue
-from stream_triggers.core.reference import check_functions, check_references
+from stream_triggers.core.reference import check_functions, check_references, picks_of
+from stream_triggers.core.start import NOW, StartRule, parse_start, start_json
 from stream_triggers.errors import InvalidTrigger
 
 VERSION_BYTES = 8
@@ -61,7 +63,7 @@ FIRE = "fire"
 """Among what resets a trigger: its own firing."""
 
 FIELDS = (
-    *("id", "description", "task", "epoch", "key", "when", "args", "args_from"),
+    *("id", "description", "task", "epoch", "start", "key", "when", "args", "args_from"),
     *("ttl", "grace", "reset", "on_timeout", "state", *FLOW_FIELDS),
 )
 """The fields of a trigger's JSON form, in the order in which people write them."""
@@ -84,7 +86,7 @@ class Trigger(msgspec.Struct, frozen=True):
     """A rule; ``key`` and ``args`` are templates, ``args_from`` names functions by kind of message.
 
     Raising ``epoch`` gives every run a new identity: what has fired may fire again. ``reset`` has leaves and schedules
-    that make a key forget everything, and ``FIRE``.
+    that make a key forget everything, and ``FIRE``. ``start`` is None for a trigger that takes what comes from now on.
     """
 
     id: str
@@ -101,6 +103,7 @@ class Trigger(msgspec.Struct, frozen=True):
     on_timeout: Timeout | None = None
     state: StatePolicy = "keep"
     flow: Flow = FREE
+    start: StartRule | None = None
 
 
 def parse_trigger(value: JsonValue, path: str = "") -> Trigger:
@@ -127,10 +130,13 @@ def parse_trigger(value: JsonValue, path: str = "") -> Trigger:
         on_timeout=_on_timeout(fields["on_timeout"], at(path, "on_timeout")) if "on_timeout" in fields else None,
         state=_state(fields.get("state", "keep"), at(path, "state")),
         flow=parse_flow(fields, path),
+        start=parse_start(fields.get("start", NOW), at(path, "start")),
     )
     check_placement(trigger.when, at(path, "when"), (*ROOTS, "all", "each"))
     check_references(trigger, path)
     check_functions(trigger.args_from, trigger.when, at(path, "args_from"))
+    if trigger.start is not None:
+        _require_no_schedule(trigger, path)
     return trigger
 
 
@@ -141,6 +147,7 @@ def trigger_json(trigger: Trigger) -> dict[str, JsonValue]:
         "description": trigger.description or None,
         "task": trigger.task,
         "epoch": trigger.epoch or None,
+        "start": start_json(trigger.start),
         "key": trigger.key,
         "when": condition_json(trigger.when),
         "args": trigger.args or None,
@@ -170,6 +177,16 @@ def needs_state(trigger: Trigger) -> bool:
     if trigger.reset or trigger.on_timeout is not None or trigger.flow != FREE:
         return True
     return any(isinstance(node, ScheduleLeaf) or not isinstance(node, AnyOf | Leaf) for _, node in nodes(trigger.when))
+
+
+def _require_no_schedule(trigger: Trigger, path: str) -> None:
+    for where, pick in picks_of(trigger, path):
+        if isinstance(pick.leaf, ScheduleLeaf):
+            raise InvalidTrigger(
+                at(path, "start"),
+                f"a trigger with a schedule, here {where}, cannot start in the past: an instant is no message",
+                hint="leave this start out; a schedule has a start and a catchup of its own",
+            )
 
 
 def _id(value: JsonValue, path: str) -> str:

@@ -217,6 +217,14 @@ CHAINS: list[tuple[Callable[[], TriggerBuilder], str]] = [
         lambda: on_event("a").with_key("${event.payload.id}").with_epoch(2).with_description("Ships."),
         "{when: {event: a}, key: '${event.payload.id}', epoch: 2, description: Ships.}",
     ),
+    (
+        lambda: on_event("a").with_start("earliest"),
+        "{when: {event: a}, start: earliest}",
+    ),
+    (
+        lambda: on_event("a").with_start({"lookback": "2h"}),
+        "{when: {event: a}, start: {lookback: 2h}}",
+    ),
 ]
 
 

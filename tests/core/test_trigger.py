@@ -59,6 +59,7 @@ def test_the_version_of_a_trigger_never_changes(sample):
         {"args": {"a": 1}},
         {"args_from": {"any": "m:f"}},
         {"description": "d"},
+        {"start": "earliest"},
     ],
     ids=lambda change: next(iter(change)),
 )
