@@ -708,6 +708,14 @@ def test_a_reset_stands_behind_the_stored_definition_in_the_partition_of_the_key
     assert fact[2].participant == Participant("reset", "event", reset_id, TOPICS.trigger_facts, fact[0], -1, NOW_MS)
 
 
+def test_the_activation_before_a_reset_has_the_pause_and_the_start_of_the_trigger(bed):
+    bed.client.apply([{**BOTH, "start": "earliest"}])
+    bed.client.pause_trigger("both")
+    bed.client.reset_trigger("both", "o1")
+    (activation, _) = [decode(record.value()) for record in bed.cluster.records(TOPICS.trigger_facts)]
+    assert (activation.pause, activation.start) == (Pause("hold", None, "", NOW_MS), Start(0, epoch=0))
+
+
 def test_a_key_that_is_an_empty_text_is_reset_as_any_other(bed):
     bed.client.apply([BOTH])
     bed.client.reset_trigger("both", "")

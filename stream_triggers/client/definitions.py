@@ -185,7 +185,8 @@ class Definitions:
             return None
         stored = decode(found.value(), (Definition,))
         trigger = parse_trigger(orjson.loads(stored.definition), trigger_id)
-        return trigger, Defined(trigger_id, version(trigger), found.offset(), canonical(trigger), pause=stored.pause)
+        form, offset = canonical(trigger), found.offset()
+        return trigger, Defined(trigger_id, version(trigger), offset, form, pause=stored.pause, start=stored.start)
 
     def transact(self, write: Callable[[Producer], T]) -> T:
         """What ``write`` gives, which makes at most one transaction; done again when that came to nothing."""
