@@ -51,7 +51,7 @@ WAIT_S = 0.01
 
 
 class _Waiting(NamedTuple):
-    """A partition that is restored; ``end`` is where progress has to be read to, None until that was asked."""
+    """A partition that is restored; ``end`` is where progress has to be read to for it, None until that was asked."""
 
     next_offset: int
     end: int | None
@@ -94,18 +94,25 @@ class Lanes:
         """Whether a partition is not processed because it is not known how far its lanes have come."""
         return bool(self._waiting)
 
-    def admit(self, ready: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Of the restored partitions, with where they go on, those of this time and before whose lanes are known."""
-        admitted = {each: offset for each, offset in ready.items() if each.topic not in self._kinds}
-        self._waiting |= {each: _Waiting(offset, None) for each, offset in ready.items() if each not in admitted}
-        if self._waiting:
-            self._ask_for_end()
+    def expect(self, restored: Mapping[TopicPartition, int]) -> None:
+        """These partitions are restored, and go on at these offsets once their lanes are known."""
+        for each, offset in restored.items():
+            self._waiting[each] = _Waiting(offset, None if each.topic in self._kinds else 0)
+
+    def admit(self) -> Mapping[TopicPartition, int]:
+        """Those of the expected whose lanes are known and open now, with where they go on.
+
+        Nothing is lost by an ``Unavailable``: whoever asks again is told the same.
+        """
+        self._ask_for_end()
+        if any(end for _, end in self._waiting.values()):
             self._table.catch_up(WAIT_S)
-            for each, (next_offset, end) in list(self._waiting.items()):
-                if end is not None and self._table.has_read_to(end):
-                    admitted[each] = next_offset
-                    del self._waiting[each]
-        return admitted
+        known = {each: at for each, (at, end) in self._waiting.items() if not end or self._table.has_read_to(end)}
+        if known:
+            self.open(known)
+        for each in known:
+            del self._waiting[each]
+        return known
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """These are no longer ours, or start again."""

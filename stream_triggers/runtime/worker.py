@@ -183,12 +183,12 @@ class Worker:
             return
         local = self._local = self._local or self._open_local()
         if local.restore.active or local.lanes.is_waiting:
-            ready = local.lanes.admit(local.restore.step())
+            local.lanes.expect(local.restore.step())
+            ready = local.lanes.admit()
             if ready:
                 self._next_offsets.update(ready)
                 self._notes.need(filter(self._is_input, ready))
                 local.keyed.open(ready)
-                local.lanes.open(ready)
                 self._member.start(ready)
                 self.counters.restores += len(ready)
                 log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
