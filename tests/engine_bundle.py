@@ -9,7 +9,7 @@ import msgspec
 
 from stream_triggers.config import Config
 from stream_triggers.core.filter import Functions
-from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.invocation import NOTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Event, Message, TaskResult, TaskStatus
 from stream_triggers.core.record import DeadLetter, Definition, Pause, Start
 from stream_triggers.core.trigger import canonical, parse_trigger, version
@@ -165,7 +165,7 @@ class EngineBundle:
     def decisions(self, *, noted: bool = False) -> list[Decision]:
         """Decisions, those about definitions in force only if ``noted``."""
         found = self._read(self.topics.trigger_runs, Decision)
-        return [each for each in found if (each.reason == "definitions_changed") == noted]
+        return [each for each in found if (each.reason in NOTES) == noted]
 
     def dead_letters(self) -> list[DeadLetter]:
         return self._read(self.topics.dead_letters, DeadLetter)

@@ -73,6 +73,9 @@ all was forgotten, ``hot_key`` that there was too much of it, ``leaf_gone`` that
 for it, ``skipped`` that instants were not caught up on. From ``too_deep`` on the words are those of flow control.
 """
 
+NOTES: frozenset[Reason] = frozenset({"definitions_changed", "catching_up"})
+"""The reasons that are no decision about a match: they say which definitions are used from a position on."""
+
 
 class Invocation(msgspec.Struct, frozen=True):
     """The instruction to run a task; not to be started any more from ``expires_ms`` on."""

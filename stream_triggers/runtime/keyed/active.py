@@ -49,6 +49,8 @@ class Active(msgspec.Struct, frozen=True, array_like=True):
     start: Start | None = None
     watermark_ms: int | None = None
     """Its own watermark while it is behind; None when it has that of all others."""
+    ended: str = ""
+    """The version that was in force when it started: what was matched with that and comes only now is of no use."""
 
     def after(self, activation: Activation, at: int) -> Active:
         """What is in force from the position ``at`` on."""
@@ -74,6 +76,7 @@ class Active(msgspec.Struct, frozen=True, array_like=True):
             activation.pause,
             start,
             watermark_ms,
+            self.version if starts else self.ended,
         )
 
     def moved(self, behind: Behind) -> Active:

@@ -14,8 +14,8 @@ Rules:
 3. At most ``TIMERS_PER_TICK`` states are looked at for one tick, in the order (instant, state key); what is left is due
    at the next tick, which the owner of the partition writes as soon as it has read this one.
 4. The wall clock of a fact is the time of its record. Clocks never go back, whatever is written.
-5. While a trigger is behind, its states have no timers on the watermark, for it is not the one that timers are held
-   against: the clocks have their effect on a state before its next fact, and on all when the trigger has caught up.
+5. While a trigger is behind, its states have no timers on the watermark, for its own is not the one that timers are
+   held against: the watermark has its effect on a state with the next fact, and on all when the trigger has caught up.
 6. A state that outgrows what the changelog takes is dropped, a run that outgrows what its topics take is not made, and
    a decision says so.
 """
@@ -66,6 +66,8 @@ NUL = b"\0"
 
 FAILED: Mapping[Reason, Stage] = {"filter_failed": "filter", "arguments_failed": "arguments", "step_failed": "step"}
 """Decisions with which the fact that led to them goes to the dead letters, and the stage that these name."""
+
+ENDED = "it was matched before the trigger started again"
 
 TICK_STATE_BYTES = 200
 """What a state may grow by when the clocks move, about; a fact adds what its record has."""
@@ -154,8 +156,9 @@ class _Batch:
             reason: Reason = "trigger_unusable" if active.form else "trigger_deleted"
             self._refuse(Refusal(reason, "", (fact.participant,)), active, record)
             return
-        if active.watermark_ms is not None and partition.get(key).state is not None:
-            self._look_at(key, plan, active, record)
+        if active.ended and fact.trigger_version == active.ended:
+            self._refuse(Refusal("reset", ENDED, (fact.participant,)), active, record)
+            return
         before, clocks = partition.get(key), partition.clocks_of(active)
         state = before.state if before.at >= active.void_before else None
         refusal, outcome = _stepped(

@@ -27,7 +27,7 @@ from stream_triggers.core.keyed.state import (
     nominal_id,
 )
 from stream_triggers.core.message import Kind, Participant
-from stream_triggers.core.record import Activation, Fact, Pause, Tick
+from stream_triggers.core.record import Activation, Behind, Fact, Pause, Start, Tick
 from stream_triggers.core.trigger import Trigger, parse_trigger
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
@@ -181,12 +181,14 @@ def fact(leaf: str, id_: str, key: str = "k", trigger_id: str = "t", time_ms: in
     return Fact(trigger_id, "v", key, Participant(leaf, kind, id_, "events", 0, 0, time_ms), {}, leaves=(leaf,))
 
 
-def active(definition: bytes = PAIR, offset: int = 0, trigger_id: str = "t", wall_ms: int = 0) -> Activation:
-    return Activation(trigger_id, form_version(definition), offset, definition, wall_ms)
+def active(
+    definition: bytes = PAIR, offset: int = 0, trigger_id: str = "t", wall_ms: int = 0, start: Start | None = None
+) -> Activation:
+    return Activation(trigger_id, form_version(definition), offset, definition, wall_ms, start=start)
 
 
-def tick(wall_ms: int = 0, watermark_ms: int = 0) -> Tick:
-    return Tick(wall_ms, watermark_ms)
+def tick(wall_ms: int = 0, watermark_ms: int = 0, *behind: Behind) -> Tick:
+    return Tick(wall_ms, watermark_ms, behind)
 
 
 class Bench:

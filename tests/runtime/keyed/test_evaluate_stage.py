@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant
-from stream_triggers.core.record import DeadLetter
+from stream_triggers.core.record import Behind, DeadLetter, Start
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed import evaluate_stage
@@ -28,6 +29,7 @@ from tests.runtime.keyed.material import (
     contents,
     fact,
     form,
+    form_version,
     plain,
     tick,
 )
@@ -363,3 +365,75 @@ def test_a_state_of_a_newer_release_stops_the_partition() -> None:
     bench.states.close(0)
     with pytest.raises(Corrupt, match="format 255"):
         bench.process(fact("b", "e2"))
+
+
+# Triggers that catch up
+
+FIRST, AGAIN = Start(0, 0), Start(0, 1)
+
+
+def behind(watermark_ms: int | None, epoch: int = 0) -> Behind:
+    return Behind("t", epoch, watermark_ms)
+
+
+def test_the_watermark_of_all_others_concludes_nothing_for_a_trigger_that_is_behind() -> None:
+    bench = Bench()
+    bench.process(active(start=FIRST), fact("a", "e1"), tick(9000, 9000), tick(9999, 9999, behind(1099)))
+    assert bench.fired() == []
+    bench.process(fact("b", "s1", kind="status"))
+    assert bench.fired() == ["both k: event/e1 status/s1"]
+
+
+def test_when_it_has_caught_up_all_that_it_keeps_is_looked_at_a_few_states_with_each_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluate_stage, "SWEPT_PER_TICK", 2)
+    bench = Bench()
+    bench.process(active(start=FIRST), *[fact("a", f"e{n}", key=f"k{n}") for n in range(3)], tick(9000, 9000))
+    bench.commit()
+    bench.process(tick(9001, 9000, behind(None)))
+    assert bench.fired() == ["alone k0: event/e0", "alone k1: event/e1"]
+    bench.process(tick(9002, 9000))
+    assert bench.fired() == ["alone k0: event/e0", "alone k1: event/e1", "alone k2: event/e2"]
+
+
+def test_then_it_has_the_watermark_of_all_others_for_good() -> None:
+    bench = Bench()
+    bench.process(active(start=FIRST), tick(1, 0, behind(None)), tick(2, 0, behind(50)), fact("a", "e1"))
+    bench.process(tick(9000, 9000))
+    assert bench.fired() == ["alone k: event/e1"]
+
+
+def test_what_is_told_of_another_epoch_or_of_a_trigger_that_is_not_behind_changes_nothing() -> None:
+    bench = Bench()
+    bench.process(active(start=AGAIN), fact("a", "e1"), tick(9000, 9000, behind(None, epoch=0)))
+    bench.process(active(trigger_id="other"), tick(9001, 9000, Behind("other", 0, 1), Behind("unknown", 0, None)))
+    assert bench.fired() == []
+
+
+def test_a_trigger_that_starts_again_forgets_what_it_has_kept_and_takes_nothing_more_that_was_matched_before() -> None:
+    before, after = form(), form(more=1)
+    bench = Bench()
+    bench.process(active(before, 1, start=FIRST), tick(1, 1, behind(None)), fact("a", "e1"))
+    bench.process(active(after, 2, start=AGAIN))
+    old = msgspec.structs.replace(fact("a", "e2"), trigger_version=form_version(before))
+    outputs = bench.process(old, fact("b", "s1", kind="status"))
+    assert bench.fired() == []
+    [decision] = [decode(each["value"], (Decision,)) for each in outputs.runs]
+    assert (decision.reason, decision.id, decision.detail) == ("reset", "e2", evaluate_stage.ENDED)
+
+
+def test_another_version_of_the_same_epoch_goes_on_where_the_one_before_was() -> None:
+    bench = Bench()
+    bench.process(active(form(), 1, start=FIRST), fact("a", "e1"), tick(9000, 9000, behind(900)))
+    bench.process(active(form(more=1), 2, start=FIRST), tick(9000, 9000))
+    assert bench.fired() == []
+    bench.process(tick(9001, 9000, behind(None)))
+    assert bench.fired() == ["alone k: event/e1"]
+
+
+def test_a_trigger_that_has_no_start_any_more_is_behind_no_more() -> None:
+    bench = Bench()
+    bench.process(active(form(), 1, start=FIRST), fact("a", "e1"), tick(9000, 9000))
+    bench.process(active(form(more=1), 2), tick(9001, 9000))
+    assert bench.fired() == ["alone k: event/e1"]

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
+from stream_triggers.core.record import Start
 from stream_triggers.runtime.clock import ManualClock
-from stream_triggers.runtime.keyed.progress import ProgressTable, Routing, progress_record
+from stream_triggers.runtime.keyed.progress import (
+    Lane,
+    ProgressTable,
+    Routing,
+    lane_record,
+    progress_record,
+    read_lane,
+)
 from stream_triggers.runtime.log import Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryCluster, MemoryLog
 from stream_triggers.runtime.topics import Topics, specs
@@ -152,3 +162,55 @@ def test_what_is_not_committed_is_not_known() -> None:
     producer.commit()
     scene.table.catch_up()
     assert scene.table.watermark_ms == 900
+
+
+# Triggers that catch up
+
+
+def lanes(scene: Scene, *lanes: Lane) -> int | None:
+    """The watermark of a trigger when everything is routed up to 9, and its lanes have come so far."""
+    for partition in INPUTS:
+        scene.cluster.write("progress", [progress_record(partition, 9)])
+    scene.cluster.write("progress", [lane_record(each) for each in lanes])
+    scene.table.catch_up()
+    return scene.table.watermark_of("late", Start(0, 1))
+
+
+JOINED = [Lane(partition, "late", 1, 5, 3, joined=True) for partition in INPUTS]
+
+
+def test_a_trigger_that_has_joined_everywhere_has_no_watermark_of_its_own() -> None:
+    assert lanes(Scene(), *JOINED) is None
+
+
+def test_where_a_lane_is_not_open_yet_nothing_is_known() -> None:
+    assert lanes(Scene(), *JOINED[1:]) == 0
+
+
+def test_the_lane_of_another_epoch_or_trigger_is_none_of_its() -> None:
+    others = [JOINED[0]._replace(epoch=0), JOINED[0]._replace(trigger_id="lat")]
+    assert lanes(Scene(), *JOINED[1:], *others) == 0
+
+
+def test_its_watermark_is_that_of_the_hindmost_lane_and_none_beyond_the_one_of_all() -> None:
+    first, second, *others = JOINED
+    behind = [first._replace(joined=False, routed_ms=4), second._replace(joined=False, routed_ms=6)]
+    assert lanes(Scene(), *behind, *others) == 4
+    assert lanes(Scene(), first._replace(joined=False, routed_ms=20), *JOINED[1:]) == 9
+
+
+def test_what_this_worker_has_measured_of_a_lane_counts_until_it_is_forgotten() -> None:
+    scene = Scene()
+    behind = JOINED[0]._replace(joined=False, routed_ms=4)
+    assert lanes(scene, behind, *JOINED[1:]) == 4
+    scene.table.measured_lane(behind._replace(routed_ms=7))
+    assert scene.table.watermark_of("late", Start(0, 1)) == 7
+    scene.table.forget(EVENTS_0)
+    assert scene.table.watermark_of("late", Start(0, 1)) == 4
+
+
+@pytest.mark.parametrize("value", [b"", b"\1" + bytes(16), b"\2" + bytes(17), b"\1" + bytes(18)])
+def test_a_record_of_another_form_is_no_lane(value: bytes) -> None:
+    scene = Scene()
+    scene.cluster.write("progress", [Outgoing(key=lane_record(JOINED[0])["key"], value=value)])
+    assert [read_lane(each) for each in scene.cluster.records("progress")] == [None]
