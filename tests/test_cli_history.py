@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from stream_triggers.cli import app, cluster, reading
 from stream_triggers.cli.history import SHOWN, Entry, Range, look
 from stream_triggers.core.message import Event
-from stream_triggers.core.record import Definition, Pause
+from stream_triggers.core.record import Definition, Pause, Start
 from stream_triggers.errors import Rejected
 from stream_triggers.runtime.worker import Worker
 from tests.engine_bundle import START_MS, EngineBundle
@@ -153,6 +153,19 @@ def test_the_command_prints_a_row_for_each_entry() -> None:
     assert any(row[1:] == ["paused", "event/p4", "the trigger is paused by ann: too many"] for row in rows)
     [paused] = [row for row in rows if row[1] == "paused" and row[2].startswith("version")]
     assert paused[2].endswith(", drop since 2023-11-14T22:13:20.000Z by ann: too many")
+
+
+@pytest.mark.usefixtures("_connected")
+def test_where_a_trigger_started_and_from_where_it_catches_up_is_told(bundle: EngineBundle) -> None:
+    bundle.define({**SHIP, "id": "early", "start": "earliest"}, start=Start(0, 0))
+    bundle.define({**SHIP, "id": "early", "start": {"lookback": "1s"}, "epoch": 1}, start=Start(START_MS - 1000, 1))
+    worker = bundle.ready()
+    bundle.until(lambda: sum(each.startswith("early") for each in bundle.fired()) == 3, worker)
+    worker.close()
+    rows = [re.split(r"  +", line) for line in CliRunner().invoke(app, ["history", "early"]).stdout.splitlines()]
+    assert rows[1][2].endswith(", start earliest")
+    assert rows[2][2].endswith(", start 2023-11-14T22:13:19.000Z")
+    assert {tuple(row[1:]) for row in rows if row[1] == "catching_up"} == {("catching_up", "events/0@0")}
 
 
 @pytest.mark.usefixtures("_connected")

@@ -227,7 +227,10 @@ FIELD_SCENES = {
         ],
         ["00:00:00 same", "00:00:00 same"],
     ),
-    "start": Scene([A, wait("1m"), A], ["00:00:00 event-1", "00:01:00 event-2"]),
+    "start": Scene(
+        [A, wait("2h"), A, wait("1h"), apply(when={"event": "a"}, epoch=1, start={"lookback": "2h"}), A],
+        ["00:00:00 event-1", "02:00:00 event-2", "03:00:00 event-2", "03:00:00 event-3"],
+    ),
     "rate_limit": Scene([A, A, A, wait("1m"), A], ["00:00:00 event-1", "00:00:00 event-2", "00:01:00 event-4"]),
     "debounce": Scene([A, wait("9s"), A, wait("9s"), A, wait("1m")], ["00:00:28 event-1 event-2 event-3"]),
     "batch": Scene([A, A, A, A, wait("1m")], ["00:00:00 event-1 event-2 event-3", "00:00:30 event-4"]),

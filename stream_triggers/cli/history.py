@@ -22,10 +22,10 @@ import typer
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.reading import Lines, Progress, records, tell_skipped
 from stream_triggers.cli.settings import AsJson, Settings, configured
-from stream_triggers.cli.triggers import pause_text
+from stream_triggers.cli.triggers import pause_text, start_text
 from stream_triggers.cli.when import AGO, range_ms
 from stream_triggers.client.definitions import no_trigger
-from stream_triggers.core.invocation import Decision, TriggerRun
+from stream_triggers.core.invocation import NOTES, Decision, TriggerRun
 from stream_triggers.core.record import DeadLetter, Definition, Fact
 from stream_triggers.errors import InvalidMessage, Misconfigured
 from stream_triggers.runtime.clock import SystemClock
@@ -256,11 +256,14 @@ def _told(value: Definition | TriggerRun | Decision | DeadLetter | None) -> tupl
         case Definition():
             by = f" by {value.author}" if value.author else ""
             paused = f", {pause_text(value.pause)}" if value.pause and value.pause.is_in_force(value.time_ms) else ""
-            return "", "", f"version {value.version}{by}{paused}"
+            start = f", start {start_text(value.start)}" if value.start is not None else ""
+            return "", "", f"version {value.version}{by}{start}{paused}"
         case TriggerRun():
             causes = [f"{each.kind}/{each.id}" for each in value.participants]
             more = f" and {len(causes) - CAUSES_SHOWN_MAX} more" if len(causes) > CAUSES_SHOWN_MAX else ""
             return value.key or "", ", ".join(causes[:CAUSES_SHOWN_MAX]) + more, f"{value.task} run={value.run_id}"
+        case Decision() if value.reason in NOTES:
+            return "", f"{value.topic}/{value.partition}@{value.offset}", ""
         case Decision():
             run = f"run={value.run_id}" if value.run_id else ""
             return "", f"{value.kind}/{value.id}" if value.id else "", value.detail or run

@@ -12,14 +12,14 @@ import typer
 from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, StoredTrigger
-from stream_triggers.client.definitions import no_trigger, start_of, validated
+from stream_triggers.client.definitions import applied, no_trigger, validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
 from stream_triggers.core.instant import INSTANT_MIN_MS
 from stream_triggers.core.message import JsonValue
-from stream_triggers.core.record import Pause
+from stream_triggers.core.record import Pause, Start
 from stream_triggers.core.schedule import in_words
 from stream_triggers.core.start import EARLIEST
-from stream_triggers.core.trigger import Trigger, version
+from stream_triggers.core.trigger import Trigger
 from stream_triggers.errors import InvalidTrigger
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.trigger_file import dump_triggers, load_triggers
@@ -99,7 +99,7 @@ def describe(
     by = f" by {stored.author}" if stored.author else ""
     terminal.line(f"# version {stored.version}, stored {_instant(stored)}{by}")
     if stored.start is not None:
-        terminal.line(f"# start: {_started(stored)}, epoch {stored.start.epoch}")
+        terminal.line(f"# start: {start_text(stored.start)}, epoch {stored.start.epoch}")
     if paused := _paused(stored):
         terminal.line(f"# paused: {paused}")
     terminal.line(text)
@@ -171,8 +171,7 @@ def _compared(triggers: Sequence[Trigger], stored: Iterable[StoredTrigger]) -> t
 
 
 def _would_be(trigger: Trigger, before: StoredTrigger | None) -> Change:
-    start_of(trigger, before, SystemClock().now_ms())  # raises for a start that would be refused
-    after = version(trigger)
+    after = applied(trigger, before, SystemClock().now_ms()).version
     if before is None:
         return Change(trigger.id, "created", after)
     return Change(trigger.id, "unchanged" if before.version == after else "updated", after)
@@ -187,16 +186,16 @@ def _row(stored: StoredTrigger) -> list[str]:
         stored.version,
         _instant(stored),
         stored.author or "",
-        _started(stored),
+        start_text(stored.start),
         _paused(stored),
     ]
 
 
-def _started(stored: StoredTrigger) -> str:
-    """From where on the trigger takes messages that were there before it; empty for one that started with what came."""
-    if stored.start is None:
+def start_text(start: Start | None) -> str:
+    """Since when a trigger has taken messages, in words; empty for one that took what came after it was applied."""
+    if start is None:
         return ""
-    return EARLIEST if stored.start.since_ms == INSTANT_MIN_MS else terminal.instant(stored.start.since_ms)
+    return EARLIEST if start.since_ms == INSTANT_MIN_MS else terminal.instant(start.since_ms)
 
 
 def _paused(stored: StoredTrigger) -> str:

@@ -125,7 +125,7 @@ class Definitions:
         """
         now_ms = self.clock.now_ms()
         return self._change(
-            {trigger.id: _applied(trigger, now_ms, author) for trigger in validated(specs, self._bytes_max)}
+            {trigger.id: _edit(trigger, now_ms, author) for trigger in validated(specs, self._bytes_max)}
         )
 
     def delete(self, trigger_id: str) -> Change:
@@ -254,11 +254,16 @@ def require_size(trigger: Trigger, path: str, bytes_max: int) -> None:
         )
 
 
-def start_of(trigger: Trigger, stored: StoredTrigger | None, now_ms: int) -> Start | None:
-    """From where on ``trigger`` takes messages when it takes the place of ``stored``.
+def applied(trigger: Trigger, stored: StoredTrigger | None, now_ms: int, author: str | None = None) -> Definition:
+    """What is stored of ``trigger`` when it takes the place of ``stored``, whose pause it takes over.
 
     Raises ``InvalidTrigger`` for a start that is yet to come, and for another one than that of its epoch.
     """
+    pause, start = None if stored is None else stored.pause, _start_of(trigger, stored, now_ms)
+    return Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author, pause, start)
+
+
+def _start_of(trigger: Trigger, stored: StoredTrigger | None, now_ms: int) -> Start | None:
     try:
         before = None if stored is None else stored.trigger()
     except InvalidTrigger:
@@ -286,15 +291,9 @@ def _start_text(trigger: Trigger) -> str:
     return orjson.dumps(start_json(trigger.start) or NOW).decode()
 
 
-def _applied(trigger: Trigger, now_ms: int, author: str | None) -> Edit:
-    """The edit by which ``trigger`` takes the place of what is stored, whose pause it takes over."""
-
-    def applied(stored: Definition | None) -> Definition:
-        pause = None if stored is None else stored.pause
-        start = start_of(trigger, None if stored is None else _stored(stored), now_ms)
-        return Definition(trigger.id, version(trigger), canonical(trigger), now_ms, author, pause, start)
-
-    return applied
+def _edit(trigger: Trigger, now_ms: int, author: str | None) -> Edit:
+    """The edit by which ``trigger`` takes the place of what is stored."""
+    return lambda stored: applied(trigger, None if stored is None else _stored(stored), now_ms, author)
 
 
 def _require_sensible(pause: Pause, now_ms: int) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from stream_triggers.client import Client
+from stream_triggers.client.definitions import applied
 from stream_triggers.config import Config
-from stream_triggers.core.record import Definition
-from stream_triggers.core.trigger import Trigger, canonical, version
+from stream_triggers.core.trigger import Trigger
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.definitions import read_definition
@@ -133,9 +133,9 @@ class Engine:
         return MemoryLog(self.cluster, "observer")
 
     def define(self, trigger: Trigger) -> None:
-        """Store a trigger; raises what a worker would quarantine it for."""
-        pause = next((each.pause for each in self.client.list_triggers() if each.id == trigger.id), None)
-        made = Definition(trigger.id, version(trigger), canonical(trigger), self.clock.now_ms(), pause=pause)
+        """Store a trigger; raises what it would be refused for, or quarantined by a worker."""
+        stored = next((each for each in self.client.list_triggers() if each.id == trigger.id), None)
+        made = applied(trigger, stored, self.clock.now_ms())
         definition = encode(made)
         read_definition(trigger.id, definition, self.functions)
         self._write_definition(trigger.id, definition)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stream_triggers.core.instant import instant_text
+from stream_triggers.core.invocation import NOTES, Invocation, TriggerRun
 from stream_triggers.core.invocation import Decision as DecisionRecord
-from stream_triggers.core.invocation import Invocation, TriggerRun
 from stream_triggers.core.keyed.pending import pending
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import decode_state
@@ -95,7 +95,7 @@ class Journal:
                         yield Pending(trigger_id, found, (), (), "", what.held, what.running)
 
     def _take_decision(self, value: DecisionRecord, record: Record) -> None:
-        if value.reason != "definitions_changed":
+        if value.reason not in NOTES:
             decided = Decision(value.trigger_id or "", value.reason, value.detail, value.id, _time(record))
             self.decisions.append(decided)
 

@@ -25,7 +25,8 @@ Rules:
    ``advance_to`` only, and stops at each instant at which something is due.
 2. What a worker would only log, raises here: a trigger it cannot run, a message it would refuse.
 3. Asking for a trigger that was never applied raises: a misspelt id does not make a test pass.
-4. A trigger takes what is sent after it was applied, whatever its ``start`` says: there was nothing before the test.
+4. A trigger that is applied later starts where its ``start`` says, also with what was sent before. Those with which a
+   test begins are there before the first message, so to them it means nothing.
 """
 
 from __future__ import annotations
