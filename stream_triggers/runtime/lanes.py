@@ -82,6 +82,7 @@ class Lanes:
         }
         self._waiting: dict[TopicPartition, _Waiting] = {}
         self._lanes: dict[TopicPartition, dict[str, Lane]] = {}
+        self._listening: Mapping[str, frozenset[Kind]] = {}
         self._noted: set[tuple[TopicPartition, str]] = set()
         self._reader: Reader | None = None
         self._positions: Mapping[TopicPartition, int] = {}
@@ -131,14 +132,12 @@ class Lanes:
 
     # Lanes are opened
 
-    def open(self, live: Mapping[TopicPartition, int]) -> None:
-        """Follow the definitions in these partitions, whose messages have been routed up to these offsets.
-
-        Every trigger that has a start gets a lane in each, unless it has joined there.
-        """
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        """Follow the definitions: every trigger that has a start gets a lane in each, unless it has joined there."""
         started = self._definitions.started
+        self._listening = {trigger_id: plan.kinds for trigger_id, plan in started.items()}
         fresh: dict[Start, list[tuple[TopicPartition, str]]] = defaultdict(list)
-        for partition in live:
+        for partition in partitions:
             if partition.topic not in self._kinds:
                 continue
             before = self._lanes.pop(partition, {})
@@ -299,7 +298,7 @@ class Lanes:
 
     def _listens(self, lane: Lane) -> bool:
         """Whether any message of its partition can be one for its trigger."""
-        return not self._kinds[lane.partition.topic].isdisjoint(self._definitions.started[lane.trigger_id].kinds)
+        return not self._kinds[lane.partition.topic].isdisjoint(self._listening[lane.trigger_id])
 
     def _rest_if_done(self) -> None:
         """Read nothing, and ask nobody, where no lane is left."""

@@ -103,8 +103,7 @@ class Worker:
             self._guarded(lambda: self._process(self._ready_local(), batch))
         if self._next_offsets:
             self._guarded(lambda: self._look_after(self._ready_local()))
-        if self._local is not None and self._local.lanes.has_any:
-            self._guarded(lambda: self._read_lanes(self._ready_local(), is_idle=not batch))
+        self._read_lanes(is_idle=not batch)
         if self._commit_is_due(drained=not batch):
             self.commit()
         self._prepare()
@@ -192,6 +191,7 @@ class Worker:
                 self._member.start(ready)
                 self.counters.restores += len(ready)
                 log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
+                self._read_lanes(is_idle=False)  # those that have nothing to catch up with have joined with the first
         if not self._read:
             local.claims.expire(self._clock.now_ms())
 
@@ -243,7 +243,7 @@ class Worker:
 
     def _process(self, local: Local, batch: Sequence[Slice]) -> None:
         """Make the outputs of ``batch`` and hand them to the producer, within the open transaction."""
-        self._follow_definitions(local, batch)
+        self._follow_definitions(local)
         outputs = local.process(batch)
         outputs.runs += self._notes_for(local, batch)
         self._write(outputs)
@@ -251,17 +251,22 @@ class Worker:
 
     def _look_after(self, local: Local) -> None:
         """Write what is due without any input, and pass what is none; whatever is written sends positions, too [7]."""
-        self._use_definitions(local, self._definitions.take_arrived(), ())
+        self._use_definitions(local, self._definitions.take_arrived())
         outputs, passed = local.keyed.look_after(self._next_offsets)
         self._next_offsets.update(passed)
         if passed or not outputs.is_empty:
             self._reach(passed if outputs.is_empty else self._next_offsets)
             self._write(outputs)
 
-    def _read_lanes(self, local: Local, *, is_idle: bool) -> None:
+    def _read_lanes(self, *, is_idle: bool) -> None:
         """Let triggers that started in the past read on, a little if there is something new to be read, too [7]."""
-        records_max = self._config.batch_records_max if is_idle else self._config.batch_records_max // LANES_SHARE
-        outputs, moved = local.lanes.read(self._next_offsets, max(1, records_max), WAIT_S if is_idle else 0)
+        if self._local is not None and self._local.lanes.has_any:
+            lanes, records_max = self._local.lanes, self._config.batch_records_max
+            share, wait_s = (records_max, WAIT_S) if is_idle else (max(1, records_max // LANES_SHARE), 0)
+            self._guarded(lambda: self._write_moved(*lanes.read(self._next_offsets, share, wait_s)))
+
+    def _write_moved(self, outputs: Outputs, moved: Sequence[TopicPartition]) -> None:
+        """Write what was made for partitions whose own positions stay where they are, and are sent all the same."""
         if moved:
             self._reach({each: self._next_offsets[each] for each in moved})
             self._write(outputs)
@@ -271,7 +276,7 @@ class Worker:
             self._transaction.produce(topic, records)
         self.counters.fired += len(outputs.invocations)
 
-    def _follow_definitions(self, local: Local, batch: Sequence[Slice]) -> None:
+    def _follow_definitions(self, local: Local) -> None:
         """Have every definition in force that was applied before any message of this batch was sent.
 
         What stood in a partition before the definitions were last read to their end was sent before that, too, and
@@ -279,14 +284,12 @@ class Worker:
         """
         if any(offset > self._covered.get(each, 0) for each, offset in self._read.items() if self._is_input(each)):
             self._covered = self._member.known_ends()
-            self._use_definitions(local, self._definitions.catch_up(), batch)
+            self._use_definitions(local, self._definitions.catch_up())
 
-    def _use_definitions(self, local: Local, is_changed: bool, batch: Sequence[Slice]) -> None:
-        """If they have changed, have them in force for ``batch``, which has been read and not yet routed."""
+    def _use_definitions(self, local: Local, is_changed: bool) -> None:
         if is_changed:
             local.stage.use(self._definitions.index, self._definitions.keyed.defined, self._definitions.started)
-            first = {each.partition: each.records[0].offset() for each in reversed(batch)}
-            local.lanes.open({**self._next_offsets, **first})
+            local.lanes.open(self._next_offsets)
             self._notes.need(filter(self._is_input, self._next_offsets))
 
     def _is_input(self, partition: TopicPartition) -> bool:

@@ -123,6 +123,15 @@ def test_a_lane_does_not_get_ahead_of_what_is_read_live(bundle: EngineBundle) ->
     assert (int.from_bytes(told["value"][1:9], "big"), told["value"][-1]) == (30, 1)
 
 
+def test_a_trigger_that_is_there_from_the_beginning_has_nothing_to_catch_up_with(bundle: EngineBundle) -> None:
+    bundle.define(LATE, start=EARLIEST)
+    bundle.send(*[paid(f"e{number}") for number in range(20)])
+    worker = bundle.ready()
+    catch_up(bundle, worker)
+    assert bundle.fired() == [f"late event/e{number}" for number in range(20)]
+    assert {each.next_offset for each in lanes(bundle).values()} == {0}
+
+
 def test_every_transaction_has_its_own_claims_record_though_the_live_place_stays(bundle: EngineBundle) -> None:
     worker = history(bundle, 10)
     bundle.define(LATE, start=EARLIEST)
