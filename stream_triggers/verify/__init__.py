@@ -8,10 +8,11 @@ is not as it must be. Everything is judged by id and content, nothing by countin
                                                                          ├─ side by side, by run id ──▶ findings
     invocations, run records, decisions, dead letters ─ what is there ───┘
 
-``scope`` says which messages are judged, ``history`` which triggers were in force for each, ``inputs`` what they ask
-for, ``outputs`` what is there; ``ledger`` brings both together on disk, ``runs`` and ``notices`` judge. For triggers
-with memory or time ``facts`` compares the facts with the messages, and ``keyed`` what is there with the facts.
-``difference`` looks at what is wrong once more, ``decoding`` reads bytes, ``report`` is what comes out.
+``scope`` says which messages are judged, ``history`` which triggers took each, from the ``definitions`` and from the
+``lanes`` of those that started in the past, ``inputs`` what they ask for, ``outputs`` what is there; ``ledger`` brings
+both together on disk, ``runs`` and ``notices`` judge. For triggers with memory or time ``facts`` compares the facts
+with the messages, and ``keyed`` what is there with the facts. ``difference`` looks at what is wrong once more,
+``decoding`` reads bytes, ``report`` is what comes out.
 
 What a finding says
 ===================
@@ -29,24 +30,29 @@ Workers may go on while this runs, and nothing they do in the meantime is a find
 
 1. The committed positions are taken; asking for them waits for transactions that hold some. What belongs to messages
    before them was therefore written before this moment, and is committed.
-2. The end of ``invocations`` is taken, and what is before it is read, which waits for the transactions that are open
+2. ``progress`` is read. How far a lane has come stands there in the transaction of what it made, so all of that before
+   this position is committed. What it makes from here on is not judged, though it may be of messages before the
+   committed positions. A trigger that joins from here on does so behind those.
+3. The end of ``invocations`` is taken, and what is before it is read, which waits for the transactions that are open
    there. Of each invocation that has been read the transaction has ended now.
-3. Only then the end of ``trigger-runs`` is taken, and of ``dead-letters``. A run record is in the transaction of its
+4. Only then the end of ``trigger-runs`` is taken, and of ``dead-letters``. A run record is in the transaction of its
    invocation, so the run record of each invocation that has been read is before that end.
-4. An invocation of a message behind the committed positions is thus known by its run record, which has the position,
+5. An invocation of a message behind the committed positions is thus known by its run record, which has the position,
    and left out. One without a run record belongs to no message, or the record is missing: both are findings.
-5. The definitions are read after the first step, too: what was in force for a message before the committed positions
-   had been written by then.
-6. After the end of each output topic those of the inputs and of the definitions are taken: no worker can have written
+6. The definitions are read after the first two steps, too: what was in force for a message before the committed
+   positions, and for a lane before its own, had been written by then.
+7. After the end of each output topic those of the inputs and of the definitions are taken: no worker can have written
    anything there about a position behind them.
-7. The messages are read last, from positions that were fixed at the start.
+8. The messages are read last, from positions that were fixed at the start.
 
 What cannot be judged
 =====================
 
 * ``unjudged`` counts messages before the first note about definitions, or so old that outputs of theirs may have been
   deleted, and those for which a definition was in force that may have been compacted away. There are no findings of
-  them, but for what other definitions ask of the last.
+  them, but for what other definitions ask of the last. The same holds of a message that came to a trigger by a lane of
+  which the note or the definition is gone, and of a lane whose messages the trigger may have had before under the same
+  claims: it was deleted and applied again under the same epoch, or follows its runs.
 * A claim is kept for ``claim_retention_ms`` and up to a third longer. A repeat that comes later may fire again or not;
   if it does, and its run record is younger than the one before by the retention, it counts as ``refired``.
 * Of triggers with memory or time the facts are compared with the messages, and what is made of the facts is made once
@@ -84,11 +90,13 @@ from stream_triggers.runtime.reading import read_between
 from stream_triggers.runtime.rocksdb import RocksStore
 from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
+from stream_triggers.verify.definitions import Definitions
 from stream_triggers.verify.difference import explain
 from stream_triggers.verify.facts import Facts
 from stream_triggers.verify.history import History
 from stream_triggers.verify.inputs import Inputs
 from stream_triggers.verify.keyed import Keyed
+from stream_triggers.verify.lanes import Lanes
 from stream_triggers.verify.ledger import NOTICES, RUNS, Ledger
 from stream_triggers.verify.notices import judge_notices
 from stream_triggers.verify.outputs import Outputs
@@ -177,9 +185,10 @@ class _Verification:
         self._waits_for = waits_for
         self._now_ms = now_ms
         self._report = Report()
-        self._history = History(cluster, topics.trigger_definitions, functions)
+        self._definitions = definitions = Definitions(cluster, topics.trigger_definitions, functions)
+        self._history = History(definitions, Lanes(topics, scope, definitions))
         history, report, store = self._history, self._report, ledger.store
-        self._keyed = Keyed(cluster, topics, functions, config, scope, history, store, report)
+        self._keyed = Keyed(cluster, topics, functions, config, scope, definitions, store, report)
         self._facts = Facts(topics.trigger_facts, scope, history, store, report, config.claim_retention_ms)
         self._outputs = Outputs(scope, history, ledger, report, self._keyed, self._facts, topics)
         self._inputs = Inputs(topics, scope, history, ledger, self._facts, report, config.payload_bytes_max)
@@ -187,13 +196,15 @@ class _Verification:
 
     def run(self) -> Report:
         """In the order that the package gives reasons for."""
-        self._history.load(self._now_ms)
+        self._history.lanes.load(self._cluster)
+        self._definitions.load(self._now_ms)
         self._keyed.load()
         self._read_output("invocations", self._topics.invocations, self._outputs.take_invocations)
         starts = self._read_output("run records", self._topics.trigger_runs, self._outputs.take_runs)
         self._read_output("dead letters", self._topics.dead_letters, self._outputs.take_dead_letters)
         self._look_for_older_notes(starts)
         self._begin_where_definitions_are_known()
+        self._history.settle(self._cluster, {place: self._scope.end(place) for place in self._scope.places.values()})
         self._read("messages", self._scope.starts, self._scope.ends, self._inputs.take)
         self._read_facts()
         self._replay()
@@ -209,7 +220,7 @@ class _Verification:
         partitions = partitions_of(self._cluster, [topic])
         starts = self._scope.output_starts(partitions)
         ends = self._cluster.end_offsets(partitions)
-        self._outputs.allow(self._cluster.end_offsets(self._scope.inputs), self._history.end())
+        self._outputs.allow(self._cluster.end_offsets(self._scope.inputs), self._definitions.end())
         self._read(phase, starts, ends, take)
         return starts
 

@@ -32,8 +32,8 @@ def _difference(cluster: Log, inputs: Inputs, finding: Finding) -> str:
     assert finding.cause is not None, "an invocation is wrong because of a message"
     assert finding.found is not None, "what differs is there"
     record = _record_at(cluster, finding.cause)
-    expected = inputs.invocation_of(record, finding.trigger_id)
-    again = [inputs.invocation_of(record, finding.trigger_id) for _ in range(EVALUATIONS - 1)]
+    expected = inputs.invocation_of(record, finding.run_id)
+    again = [inputs.invocation_of(record, finding.run_id) for _ in range(EVALUATIONS - 1)]
     if expected is None:
         return UNSTEADY
     unsteady = {name for each in again for name in _differing(expected, each)}

@@ -40,7 +40,8 @@ from stream_triggers.runtime.log import Record, TopicPartition
 from stream_triggers.runtime.store import Store
 from stream_triggers.verify.buffer import Buffer
 from stream_triggers.verify.decoding import digest, read
-from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS, History
+from stream_triggers.verify.definitions import CLOCKS_DIFFER_MAX_MS
+from stream_triggers.verify.history import History
 from stream_triggers.verify.ledger import DIGEST_BYTES, NO_DIGEST, run_key
 from stream_triggers.verify.report import Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
@@ -148,8 +149,8 @@ class Facts:
 
     def _take(self, fact: Fact, record: Record) -> None:
         who, history = fact.participant, self._history
-        history.require_allowed(fact.trigger_id, fact.trigger_version)
-        plan = history.keyed_versions.get((fact.trigger_id, fact.trigger_version))
+        history.definitions.require_allowed(fact.trigger_id, fact.trigger_version)
+        plan = history.definitions.keyed_versions.get((fact.trigger_id, fact.trigger_version))
         owner = plan.follower if plan is not None and fact.leaves == (RUN,) else plan
         source = TopicPartition(who.topic, who.partition)
         if not 0 <= who.offset < self._input_ends.get(source, 0):
@@ -174,8 +175,8 @@ class Facts:
 
     def _judge(self, message: _Message, is_claimed: bool, fired_ms: int | None) -> None:
         """One message, after those before it with the same claim."""
-        report, found = self._report, message.found > 0
-        is_counted = message.is_asked and message.asked[0].trigger_id in self._history.keyed  # others are by ``runs``
+        report, found, keyed = self._report, message.found > 0, self._history.definitions.keyed
+        is_counted = message.is_asked and message.asked[0].trigger_id in keyed  # others are by ``runs``
         if not message.is_asked:
             self._judge_unasked(message)
         elif not is_claimed and message.suppressed and not found and not self._may_have_to(message):
@@ -197,7 +198,7 @@ class Facts:
 
     def _may_have_to(self, message: _Message) -> bool:
         """Whether a message that is said to be a repeat, of nothing that is known, must have its facts all the same."""
-        return self._scope.is_whole and message.asked[0].trigger_id not in self._history.plain
+        return self._scope.is_whole and message.asked[0].trigger_id not in self._history.definitions.plain
 
     def _is_forgotten(self, age_ms: int) -> bool:
         return age_ms >= self._claim_retention_ms

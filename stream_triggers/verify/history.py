@@ -1,54 +1,34 @@
-"""Which triggers were in force at each position of the inputs.
+"""Which triggers took a message: those in force where it was read, and those that came to it by a lane of their own.
 
 Workers note it: a decision ``definitions_changed`` says that from a position of an input partition on the definitions
-before an offset of the definitions topic were in force.
+before an offset of the definitions topic were in force. What lanes did, ``lanes`` says.
 
 Rules:
 1. Before the first note of a partition nothing is known, and nothing is judged.
-2. A definition that workers quarantine does not fire here either. One that is refused here only, because it calls
-   functions of a module that is not allowed, must not look as if workers had made it up: ``require_allowed``.
-3. Compaction removes the older versions of a trigger, and at last the record of its deletion. A state of the
-   definitions is complete unless a version that was in force in it may be among what was removed; of a trigger that may
-   be the one, ``is_gone`` says so, and all the others can be judged.
+2. A trigger whose definition may be missing is not judged, ``is_gone`` says so, nor one of which a lane cannot be
+   judged; all the others are.
 
-What was removed
-================
-
-Records are missing where offsets are: but each transaction ends with a marker, which takes an offset, too. So a gap is
-something else than a marker if it is longer than one, or begins the topic, or stands between two definitions that were
-applied together. The end of the topic is never compacted.
-
-What was in force in a state is missing if something before the state's end was removed *because of something behind
-it*: of a newer version, then that one is the oldest one left of its trigger, or of a deletion that was removed as well.
-Both must have been older than the ``min.compaction.lag.ms`` of the topic, which is taken to have been in force always.
-
-What is kept in memory are the definitions topic and the notes: they grow with what authors do, with how often
-partitions change hands and with hours, not with messages.
+The notes are kept in memory: they grow with how often partitions change hands and with hours, not with messages.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import OrderedDict, defaultdict
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 
-from stream_triggers.core.filter import Functions
-from stream_triggers.core.record import Definition
 from stream_triggers.core.route import LeafGroup, Plan, Route, RouteIndex
-from stream_triggers.errors import InvalidMessage, Misconfigured
-from stream_triggers.runtime.codec import decode
-from stream_triggers.runtime.definitions import UNUSABLE, read_definition
-from stream_triggers.runtime.log import Log, TopicPartition
-from stream_triggers.runtime.reading import read_between
+from stream_triggers.runtime.log import Log
+from stream_triggers.verify.definitions import Definitions
+from stream_triggers.verify.lanes import Lanes
 
 STATES_KEPT_MAX = 16
-"""States of the definitions that are kept ready: partitions that are read side by side have few at a time."""
+"""States of the definitions, and who of them takes a message, that are kept ready: partitions that are read side by
+side have few at a time."""
 
 ROUTES_KEPT_MAX = 10_000
 """Routing parts remembered for one state; a sender that makes up event codes must not fill the memory."""
-
-CLOCKS_DIFFER_MAX_MS = 600_000
-"""What the clocks of senders, workers and brokers may differ by where the age of what was deleted is reckoned."""
 
 _LATEST = 2**63
 
@@ -68,76 +48,39 @@ class Listeners(dict[Route, LeafGroup | None]):
 
 
 class Stretch(NamedTuple):
-    """Positions ``first`` to ``end`` of a partition, through which the same listeners are in force."""
+    """Positions ``first`` to ``end`` of a partition, through which the same listeners take what is there."""
 
     first: int
     end: int
-    listeners: Listeners
+    in_force: Listeners
+    """All those in force where it was read, for which it was decoded."""
+    takers: tuple[Listeners, ...]
+    """Those of them that took it there, and those that came to it by a lane, each by itself."""
     is_complete: bool
     """Whether no listener can be missing."""
 
 
-class _Version(NamedTuple):
-    offset: int
-    trigger_id: str
-    value: bytes | None
-    time_ms: int
-
-
-class _Gap(NamedTuple):
-    """Offsets of the definitions topic where something has been removed; ``time_ms`` is that of the record before."""
-
-    start: int
-    end: int
-    time_ms: int
+_Present: TypeAlias = tuple[int, frozenset[str], tuple[Plan, ...]]
+"""What listeners are made of: a state of the definitions, the triggers that are not live, and the plans in lanes."""
 
 
 class History:
-    """The definitions and the notes about them."""
+    """The notes about definitions, and what follows of them and of lanes."""
 
-    def __init__(self, cluster: Log, topic: str, functions: Functions) -> None:
-        self._cluster = cluster
-        self._partition = TopicPartition(topic, 0)
-        self._functions = functions
-        self._versions: list[_Version] = []
-        self._first: dict[str, _Version] = {}
-        self._gaps: list[_Gap] = []
-        self._removable_before_ms = 0
-        self._plans: dict[int, Plan | None] = {}
-        self._refused: dict[tuple[str, str], Misconfigured] = {}
+    def __init__(self, definitions: Definitions, lanes: Lanes) -> None:
+        self.definitions = definitions
+        self.lanes = lanes
         self._notes: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        self._states: OrderedDict[int, Listeners] = OrderedDict()
-        self.keyed: set[str] = set()
-        """Ids of triggers of which any version needs the keyed stage: what they make is not judged by messages."""
-        self.keyed_versions: dict[tuple[str, str], Plan] = {}
-        """The plans of those versions, and of those of ``paused``."""
-        self.paused: set[tuple[str, str]] = set()
-        """Versions that need the keyed stage only because of a pause: what they make is judged by both."""
-        self.plain: set[str] = set()
-        """Ids of triggers of which any version fires directly."""
+        self._states: OrderedDict[_Present, tuple[Listeners, ...]] = OrderedDict()
 
-    def load(self, now_ms: int) -> None:
-        """Read the definitions topic to its present end; ``now_ms`` is what ages are reckoned from."""
-        topic = self._partition.topic
-        lag_ms = int(self._cluster.topics([topic])[topic].settings.get("min.compaction.lag.ms", "0"))
-        self._removable_before_ms = now_ms - lag_ms + CLOCKS_DIFFER_MAX_MS
-        start = self._cluster.start_offsets([self._partition])
-        for batch in read_between(self._cluster, start, {self._partition: self.end()}):
-            for record in batch:
-                trigger_id = (record.key() or b"").decode(errors="replace")
-                version = _Version(record.offset(), trigger_id, record.value(), record.timestamp()[1])
-                self._look_for_gap(version)
-                self._versions.append(version)
-                self._first.setdefault(trigger_id, version)
-                self._compile(version)
-
-    def end(self) -> int:
-        """Where the definitions topic ends now."""
-        return self._cluster.end_offsets([self._partition])[self._partition]
-
-    def note(self, place: int, offset: int, definitions: int) -> None:
+    def note(self, place: int, offset: int, state: int) -> None:
         """From a position of an input partition on, what is before an offset of the definitions topic is in force."""
-        insort(self._notes[place], (offset, definitions))
+        insort(self._notes[place], (offset, state))
+
+    def settle(self, cluster: Log, ends: Mapping[int, int]) -> None:
+        """All notes are there: from here on all can be asked. Each place was committed up to its end of ``ends``."""
+        before = {place: [note for note in self._notes[place] if note[0] < end] for place, end in ends.items()}
+        self.lanes.lay(cluster, {place: notes[-1][1] for place, notes in before.items() if notes})
 
     def known_from(self, place: int) -> int | None:
         """The first position of an input partition about which something is known."""
@@ -147,95 +90,64 @@ class History:
     def stretch(self, place: int, offset: int) -> Stretch:
         """What is in force at a position that is known, and how far."""
         notes, at = self._notes[place], self._note_at(place, offset)
-        first, definitions = notes[at]
+        first, state = notes[at]
         end = notes[at + 1][0] if at + 1 < len(notes) else _LATEST
-        return Stretch(first, end, self._listeners(definitions), self._is_complete(definitions))
+        lanes_first, lanes_end = self.lanes.bounds(place, offset)
+        present = self._present(place, offset, state)
+        is_complete = self.definitions.is_complete(state) and not self._unclear(place, offset)
+        [in_force] = self._listeners((state, frozenset(), ()))
+        return Stretch(max(first, lanes_first), min(end, lanes_end), in_force, self._listeners(present), is_complete)
 
     def is_gone(self, place: int, offset: int, trigger_id: str) -> bool:
-        """Whether the version of a trigger that was in force at a known position may have been compacted away."""
-        _, definitions = self._notes[place][self._note_at(place, offset)]
-        first = self._first.get(trigger_id)
-        return (first is None or first.offset >= definitions) and not self._is_complete(definitions)
+        """Whether it cannot be told what a trigger did at a known position.
+
+        What it did by a lane is not there, or came later than what is judged; or the version that was in force may have
+        been compacted away.
+        """
+        is_ahead = any(piece.is_ahead for each, piece in self.lanes.at(place, offset) if each == trigger_id)
+        is_unclear = self.is_unclear(place, offset, trigger_id)
+        return is_ahead or is_unclear or self.definitions.is_missing(trigger_id, self._state(place, offset))
+
+    def is_unclear(self, place: int, offset: int, trigger_id: str) -> bool:
+        """Whether a trigger is not judged at a position, known or not, because a lane of it cannot be judged there."""
+        return trigger_id in self._unclear(place, offset)
 
     def is_held(self, place: int, offset: int, trigger_id: str) -> bool:
         """Whether a trigger meets the keyed stage at a known position because it is or was paused."""
-        _, definitions = self._notes[place][self._note_at(place, offset)]
-        of_trigger = [each for each in self._versions if each.trigger_id == trigger_id and each.offset < definitions]
-        plan = self._plans[of_trigger[-1].offset] if of_trigger else None
-        return plan is not None and plan.direct is not None
+        live = self.definitions.newest(trigger_id, self._state(place, offset))
+        plans = [piece.plan for each, piece in self.lanes.at(place, offset) if each == trigger_id]
+        plans.append(None if live is None else live.plan)
+        return any(plan is not None and plan.direct is not None for plan in plans)
 
-    def require_allowed(self, trigger_id: str, trigger_version: str) -> None:
-        """Raise ``Misconfigured`` if workers could use a definition that is refused here."""
-        refused = self._refused.get((trigger_id, trigger_version))
-        if refused is not None:
-            raise Misconfigured(f"trigger {trigger_id} cannot be judged: {refused.message}", hint=refused.hint)
+    def _state(self, place: int, offset: int) -> int:
+        return self._notes[place][self._note_at(place, offset)][1]
 
     def _note_at(self, place: int, offset: int) -> int:
         return bisect_right(self._notes[place], (offset, _LATEST)) - 1
 
-    def _look_for_gap(self, version: _Version) -> None:
-        """Whether something has been removed between the last version that was read and this one."""
-        last = self._versions[-1] if self._versions else None
-        start = 0 if last is None else last.offset + 1
-        missing = version.offset - start
-        if missing > 1 or (missing == 1 and (last is None or _applied_ms(last) == _applied_ms(version) is not None)):
-            self._gaps.append(_Gap(start, version.offset, 0 if last is None else last.time_ms))
+    def _unclear(self, place: int, offset: int) -> frozenset[str]:
+        return frozenset(each for each, piece in self.lanes.at(place, offset) if piece.is_missing)
 
-    def _is_complete(self, definitions: int) -> bool:
-        """Whether everything that was in force in a state is there; its last record is followed by a marker."""
-        if not any(gap.start < definitions for gap in self._gaps):
-            return True
-        behind = [each.time_ms for each in self._first.values() if each.offset >= definitions]
-        behind += [gap.time_ms for gap in self._gaps if gap.end > definitions + 1]
-        return all(time_ms > self._removable_before_ms for time_ms in behind)
+    def _present(self, place: int, offset: int, state: int) -> _Present:
+        """Who takes a message, but for triggers of which a lane cannot be judged there."""
+        unclear = self._unclear(place, offset)
+        lanes = [(each, piece.plan) for each, piece in self.lanes.at(place, offset) if piece.plan is not None]
+        away = [each for each in self.definitions.started if not self._is_live(place, offset, each, state)]
+        return state, unclear.union(away), tuple(plan for each, plan in lanes if each not in unclear)
 
-    def _listeners(self, definitions: int) -> Listeners:
-        listeners = self._states.get(definitions)
-        if listeners is None:
-            newest = {each.trigger_id: self._plans[each.offset] for each in self._versions if each.offset < definitions}
-            listeners = Listeners(RouteIndex(plan for plan in newest.values() if plan is not None))
-            self._states[definitions] = listeners
+    def _is_live(self, place: int, offset: int, trigger_id: str, state: int) -> bool:
+        start = self.definitions.start(trigger_id, state)
+        return start is None or self.lanes.has_joined(place, offset, trigger_id, start.epoch)
+
+    def _listeners(self, present: _Present) -> tuple[Listeners, ...]:
+        """Those that take what is read there, and those of each lane."""
+        made = self._states.get(present)
+        if made is None:
+            state, away, lanes = present
+            live = [plan for each, plan in self.definitions.in_force(state).items() if each not in away]
+            made = tuple(Listeners(RouteIndex(plans)) for plans in (live, *([plan] for plan in lanes)))
+            self._states[present] = made
             if len(self._states) > STATES_KEPT_MAX:
                 self._states.popitem(last=False)
-        self._states.move_to_end(definitions)
-        return listeners
-
-    def _compile(self, version: _Version) -> None:
-        """The plan of a version; None where it is a deletion, or workers have quarantined it, too."""
-        self._plans[version.offset] = None
-        if version.value is None:
-            return
-        try:
-            plan = read_definition(version.trigger_id, version.value, self._functions)
-            self._plans[version.offset] = plan
-            if plan.keyed is not None:
-                self.keyed_versions[version.trigger_id, plan.version] = plan
-                if plan.direct is None:
-                    self.keyed.add(version.trigger_id)
-                else:
-                    self.paused.add((version.trigger_id, plan.version))
-            if plan.keyed is None or plan.direct is not None:
-                self.plain.add(version.trigger_id)
-        except Misconfigured as error:
-            self._refused[version.trigger_id, _name(version.value)] = error
-        except UNUSABLE:
-            return
-
-
-def _name(value: bytes) -> str:
-    """What a definition that can be read calls its version."""
-    definition = _definition(value)
-    return "" if definition is None else definition.version
-
-
-def _applied_ms(version: _Version) -> int | None:
-    """When a version was applied, which is one instant for all that were applied together."""
-    definition = None if version.value is None else _definition(version.value)
-    return None if definition is None else definition.time_ms
-
-
-def _definition(value: bytes) -> Definition | None:
-    try:
-        return decode(value, (Definition,))
-    except InvalidMessage:
-        return None
+        self._states.move_to_end(present)
+        return made

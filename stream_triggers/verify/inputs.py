@@ -4,7 +4,8 @@ Nothing of the worker's batch path takes part: every message is decoded, whether
 core evaluates it alone.
 
 A message that cannot be decoded must have a dead letter if its routing part is broken, or if somebody listens to it;
-of others workers do not look at the body. One that is too large must have one in any case.
+of others workers do not look at the body. One that is too large must have one in any case. All that is told where it is
+read for all, not once more by a trigger that comes to it by a lane.
 
 Where not all definitions that were in force are known, a message counts as not judged; what the others ask for is
 judged all the same.
@@ -12,7 +13,8 @@ judged all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 from stream_triggers.core.invocation import Invocation
@@ -88,20 +90,18 @@ class Inputs:
             try:
                 message = read(record, kinds[topic])
             except InvalidMessage:
-                self._take_unreadable(record, place, stretch.listeners)
+                self._take_unreadable(record, place, stretch.in_force)
                 continue
-            group = stretch.listeners[route_of(message)]
-            if group is not None:
+            for group in _groups(stretch, message):
                 self._ask(group, message, record, place)
 
-    def invocation_of(self, record: Record, trigger_id: str) -> Invocation | None:
-        """What a trigger that has matched a message makes of it now; None where a function of it does not this time."""
+    def invocation_of(self, record: Record, run_id: str) -> Invocation | None:
+        """What the trigger that had to fire makes of a message now; None where a function of it does not this time."""
         message = read(record, self._kinds[record.topic()])
-        place = self._scope.places[partition_of(record)]
-        group = self._history.stretch(place, record.offset()).listeners[route_of(message)]
-        assert group is not None, "somebody has asked for it"
-        matches = [match.settled(record.timestamp()[1]) for match in group.match(message)[0]]
-        owners = [match.plan for match in matches if match.plan.trigger.id == trigger_id]
+        stretch = self._history.stretch(self._scope.places[partition_of(record)], record.offset())
+        matches = chain.from_iterable(group.match(message)[0] for group in _groups(stretch, message))
+        plans = [match.settled(record.timestamp()[1]).plan for match in matches]
+        owners = [plan for plan in plans if run_of(plan, message).hex() == run_id]
         try:
             return invoke(owners[0], message, self._message_bytes_max) if owners else None
         except EvaluationFailed:
@@ -110,7 +110,7 @@ class Inputs:
     def _ask(self, group: LeafGroup, message: Message, record: Record, place: int) -> None:
         offset = record.offset()
         matches, failures = group.match(message)
-        keyed = self._history.keyed
+        keyed = self._history.definitions.keyed
         for match in matches:
             time_ms = record.timestamp()[1]
             settled = match.settled(time_ms)
@@ -136,21 +136,31 @@ class Inputs:
             if failure.plan.trigger.id in keyed:
                 continue
             self._report.failed += 1
-            self._ledger.expect_notice(place, offset, "filter", failure.plan.trigger.id, message_digest(record))
+            run, trigger_id = run_of(failure.plan, message), failure.plan.trigger.id
+            self._ledger.expect_notice(run, place, offset, "filter", trigger_id, message_digest(record))
 
-    def _take_unreadable(self, record: Record, place: int, listeners: Listeners) -> None:
+    def _take_unreadable(self, record: Record, place: int, in_force: Listeners) -> None:
         [prefix] = self._prefixes[record.topic()]([record.value()])
         try:
             route = parse_prefix(prefix)
         except InvalidMessage:
             self._reject(record, place)
         else:
-            if listeners[route] is not None:
+            if in_force[route] is not None:
                 self._reject(record, place)
 
     def _reject(self, record: Record, place: int) -> None:
         self._report.rejected += 1
-        self._ledger.expect_notice(place, record.offset(), "decode", "", message_digest(record))
+        self._ledger.expect_notice(b"", place, record.offset(), "decode", "", message_digest(record))
+
+
+def _groups(stretch: Stretch, message: Message) -> Iterator[LeafGroup]:
+    """The leaves, of each taker, that may accept a message."""
+    route = route_of(message)
+    for taker in stretch.takers:
+        group = taker[route]
+        if group is not None:
+            yield group
 
 
 def message_digest(record: Record) -> bytes:

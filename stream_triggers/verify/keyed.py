@@ -43,7 +43,7 @@ from stream_triggers.runtime.reading import read_between
 from stream_triggers.runtime.store import Store
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.buffer import Buffer
-from stream_triggers.verify.history import History
+from stream_triggers.verify.definitions import Definitions
 from stream_triggers.verify.ledger import run_key
 from stream_triggers.verify.report import FINDINGS_KEPT_MAX, Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
@@ -101,14 +101,14 @@ class Keyed:
         functions: Functions,
         config: Config,
         scope: Scope,
-        history: History,
+        definitions: Definitions,
         store: Store,
         report: Report,
     ) -> None:
         self._cluster = cluster
         self._topics = topics
         self._scope = scope
-        self._history = history
+        self._definitions = definitions
         self._store = store
         self._report = report
         self._compile = compiler(functions, config.payload_bytes_max)
@@ -123,7 +123,7 @@ class Keyed:
 
     def load(self) -> None:
         """Note which versions are keyed, when the definitions have been read."""
-        self._versions.update(self._history.keyed_versions)
+        self._versions.update(self._definitions.keyed_versions)
 
     def take(self, value: Made, record: Record) -> None:
         """A record of a keyed trigger in one of the output topics."""
@@ -233,7 +233,7 @@ class Keyed:
 
     def _is_both(self, row: _Row) -> bool:
         """Whether a version fires directly, too, so that messages account for what the facts do not."""
-        return (row.trigger_id, row.version) in self._history.paused
+        return (row.trigger_id, row.version) in self._definitions.paused
 
     def _find(self, fault: Fault, run: bytes, kind: Kind, count: int, first: dict[int, _Row], detail: str) -> None:
         if not count:

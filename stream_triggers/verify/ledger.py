@@ -4,7 +4,7 @@ Everything that a message asks for and everything that a worker has written beco
 message, stand side by side when the ledger is read, whatever order they came in.
 
     runs     run id | place | offset | mark | own position  ->  digest | time | trigger id [| run id]
-    notices  place | offset | mark | stage and trigger id, or own position  ->  digest | stage | trigger id
+    notices  place | offset | mark | run id, stage and trigger id, or own position  ->  digest | stage | trigger id
 
 A place is a number: an input partition's, or, behind all of those, a partition's of ``invocations``. Rows of what was
 found end with where it was found, so that the same record twice is two rows; what is expected is expected once.
@@ -135,10 +135,10 @@ class Ledger:
         key = _RUN.pack(run, place, offset, mark) + _FOUND.pack(*found)
         self._put(RUNS, key, _VALUE.pack(digest, max(0, time_ms)) + trigger_id.encode() + rest)
 
-    def expect_notice(self, place: int, offset: int, stage: str, trigger_id: str, digest: bytes) -> None:
-        """A message must have been reported."""
+    def expect_notice(self, run: bytes, place: int, offset: int, stage: str, trigger_id: str, digest: bytes) -> None:
+        """A message must have been reported, once for each run that it would have made."""
         name = f"{stage}\0{trigger_id}".encode()
-        self._put(NOTICES, _MESSAGE.pack(place, offset, Mark.DUE) + name, digest + name)
+        self._put(NOTICES, _MESSAGE.pack(place, offset, Mark.DUE) + run + name, digest + name)
 
     def find_notice(
         self, place: int, offset: int, mark: Mark, found: Found, stage: str, trigger_id: str, digest: bytes = NO_DIGEST

@@ -1,8 +1,8 @@
 """The judgement of one message that could not be handled: what must report it, and what does.
 
 Rules:
-1. A message that a trigger could not handle must have one decision and one dead letter for that trigger; one that
-   could not be read must have one dead letter. What is missing is *unreported*.
+1. A message that a trigger could not handle must have one decision and one dead letter for that trigger, and for each
+   epoch that it came to; one that could not be read must have one dead letter. What is missing is *unreported*.
 2. What is there twice is *duplicated*, what nothing asks for *unexpected*, a dead letter that keeps other bytes than
    those of the message *wrong*.
 """
@@ -29,9 +29,10 @@ def judge_notices(court: Court) -> Iterator[int]:
 
 @dataclass(slots=True)
 class _Due:
-    """A report that there must be, and how often its parts have been found."""
+    """A report that there must be, so many times, and how often its parts have been found."""
 
     row: NoticeRow
+    times: int = 0
     decisions: int = 0
     letters: int = 0
 
@@ -50,31 +51,31 @@ class _Message:
             row = notice_row(item)
             count += 1
             if row.mark == Mark.DUE:
-                self._due[row.stage, row.trigger_id] = _Due(row)
+                self._due.setdefault((row.stage, row.trigger_id), _Due(row)).times += 1
             elif self._court.scope.is_judged(row.place, row.offset):
                 self._take_found(row)
         for due in self._due.values():
-            if due.row.stage != "decode" and not due.decisions:
+            if due.row.stage != "decode" and due.decisions < due.times:
                 self._find("unreported", due.row, f"{_what(Mark.DECIDED, due.row)} is missing")
-            if not due.letters:
+            if due.letters < due.times:
                 self._find("unreported", due.row, f"{_what(Mark.LETTER, due.row)} is missing")
         return count
 
     def _take_found(self, row: NoticeRow) -> None:
         what = _what(Mark(row.mark), row)
         due = self._due.get((row.stage, row.trigger_id))
+        history, at = self._court.history, (row.place, row.offset, row.trigger_id)
         if due is None:
-            history, at = self._court.history, (row.place, row.offset, row.trigger_id)
             if not history.is_gone(*at) and not history.is_held(*at):
                 self._find("unexpected", row, f"{what}, and nothing asks for it")
             return
         if row.mark == Mark.DECIDED:
             due.decisions += 1
-            again = due.decisions > 1
+            again = due.decisions > due.times
         else:
             due.letters += 1
-            again = due.letters > 1
-        if again:
+            again = due.letters > due.times
+        if again and not history.is_gone(*at):
             self._find("duplicated", row, f"{what} once more")
         elif row.mark == Mark.LETTER and row.digest != due.row.digest:
             self._find("wrong", row, f"{what} has other bytes than the message")

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.invocation import NOTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant, Position
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.errors import InvalidMessage
@@ -54,6 +54,7 @@ class Outputs:
     ) -> None:
         self._scope = scope
         self._history = history
+        self._definitions = history.definitions
         self._ledger = ledger
         self._report = report
         self._keyed = keyed
@@ -74,7 +75,7 @@ class Outputs:
                 continue
             if self._is_for_keyed(invocation):
                 self._keyed.take(invocation, record)
-            if invocation.trigger_id in self._history.keyed:
+            if invocation.trigger_id in self._definitions.keyed:
                 continue
             found = Found(record.partition(), record.offset())
             self._ledger.find(
@@ -94,6 +95,8 @@ class Outputs:
             value = self._read(record, (TriggerRun, Decision))
             if isinstance(value, TriggerRun):
                 self._take_run(value, record)
+            elif isinstance(value, Decision) and value.reason in NOTES:
+                self._take_note(value, record)
             elif isinstance(value, Decision):
                 self._take_decision(value, record)
 
@@ -101,8 +104,8 @@ class Outputs:
         """Of records of ``trigger-runs``, nothing but the notes about definitions."""
         for record in records:
             value = self._read(record, (TriggerRun, Decision))
-            if isinstance(value, Decision) and value.reason == "definitions_changed":
-                self._take_decision(value, record)
+            if isinstance(value, Decision) and value.reason in NOTES:
+                self._take_note(value, record)
 
     def take_dead_letters(self, records: Sequence[Record]) -> None:
         """Records of ``dead-letters``."""
@@ -116,7 +119,7 @@ class Outputs:
             if letter.topic == self._topics.invocations:
                 self._take_rejected(letter, record)
                 continue
-            if letter.trigger_id in self._history.keyed:
+            if letter.trigger_id in self._definitions.keyed:
                 continue
             place = self._place(letter)
             if place is None:
@@ -138,14 +141,14 @@ class Outputs:
     def _take_run(self, run: TriggerRun, record: Record) -> None:
         if self._is_for_keyed(run):
             self._keyed.take(run, record)
-        if run.trigger_id in self._history.keyed:
+        if run.trigger_id in self._definitions.keyed:
             return
         cause = run.participants[-1] if run.participants else None
         place = None if cause is None else self._place(cause)
         if cause is None or place is None:
             self._find_odd(record, "run record of a position that is no input's", run.run_id, run.trigger_id)
             return
-        self._history.require_allowed(run.trigger_id, run.trigger_version)
+        self._definitions.require_allowed(run.trigger_id, run.trigger_version)
         self._ledger.find(
             run.run_id,
             place,
@@ -163,20 +166,14 @@ class Outputs:
             self._keyed.take(decision, record)
             if decision.reason == "duplicate" and place is not None:
                 self._facts.suppress(decision, place)
-            if trigger_id in self._history.keyed or decision.reason not in BY_MESSAGES:
+            if trigger_id in self._definitions.keyed or decision.reason not in BY_MESSAGES:
                 return
         if place is None:
             self._find_odd(record, "decision about a position that is no input's", trigger_id=trigger_id)
             return
-        self._history.require_allowed(trigger_id, decision.trigger_version or "")
+        self._definitions.require_allowed(trigger_id, decision.trigger_version or "")
         found = Found(record.partition(), record.offset())
         match decision.reason:
-            case "definitions_changed":
-                definitions = _definitions_of(decision)
-                if definitions is None or definitions > self._definitions_end:
-                    self._find_odd(record, "note about definitions that there are not")
-                else:
-                    self._history.note(place, decision.offset, definitions)
             case "duplicate":
                 run_id = decision.run_id or ""
                 self._ledger.find(run_id, place, decision.offset, Mark.SUPPRESSED, found, trigger_id=trigger_id)
@@ -185,10 +182,22 @@ class Outputs:
             case reason:
                 self._ledger.find_notice(place, decision.offset, Mark.DECIDED, found, STAGES[reason], trigger_id)
 
+    def _take_note(self, note: Decision, record: Record) -> None:
+        place, state, trigger_id = self._place(note), _state_of(note), note.trigger_id or ""
+        if place is None:
+            self._find_odd(record, "note about a position that is no input's", trigger_id=trigger_id)
+        elif state is None or state > self._definitions_end:
+            self._find_odd(record, "note about definitions that there are not")
+        elif note.reason == "definitions_changed":
+            self._history.note(place, note.offset, state)
+        else:
+            self._definitions.require_allowed(trigger_id, note.trigger_version or "")
+            self._history.lanes.note(place, trigger_id, note.offset, state)
+
     def _is_for_keyed(self, value: Invocation | TriggerRun | Decision) -> bool:
         """Whether the keyed stage has made it, or may have."""
-        history, trigger_id = self._history, value.trigger_id or ""
-        return trigger_id in history.keyed or (trigger_id, value.trigger_version or "") in history.paused
+        definitions, trigger_id = self._definitions, value.trigger_id or ""
+        return trigger_id in definitions.keyed or (trigger_id, value.trigger_version or "") in definitions.paused
 
     def _read(self, record: Record, kinds: tuple[type[T], ...]) -> T | None:
         try:
@@ -210,7 +219,7 @@ class Outputs:
         return None
 
 
-def _definitions_of(note: Decision) -> int | None:
+def _state_of(note: Decision) -> int | None:
     """The end of the definitions that a note says to be in force."""
     return int(note.detail) if re.fullmatch("[0-9]{1,19}", note.detail) else None
 

@@ -28,7 +28,8 @@ from itertools import chain, groupby, islice
 
 from stream_triggers.core.message import Position
 from stream_triggers.runtime.topics import Topics
-from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS, History
+from stream_triggers.verify.definitions import CLOCKS_DIFFER_MAX_MS
+from stream_triggers.verify.history import History
 from stream_triggers.verify.ledger import INVOCATIONS_PLACE, RUNS, Item, Ledger, Mark, RunRow, is_plain, run_of, run_row
 from stream_triggers.verify.report import FINDINGS_KEPT_MAX, Fault, Finding, Report
 from stream_triggers.verify.scope import Scope
@@ -89,6 +90,7 @@ class _Run:
 
     def __init__(self, court: Court, run: bytes) -> None:
         self._court = court
+        self._run = run
         self._run_id = run.hex()
         self._due: list[_Due] = []
         self._missing: dict[bytes, list[_Due]] | None = None  # by digest, from the first invocation on
@@ -126,15 +128,17 @@ class _Run:
         match row.mark:
             case Mark.RECORDED if self._record is None:
                 self._record = row
+            case Mark.RECORDED if self._is_unclear(row):
+                self._outside += 1
             case Mark.RECORDED:
                 self._records.add(row)
             case Mark.SUPPRESSED if self._repeat is None:
                 self._repeat = row
-            case Mark.SUPPRESSED:
+            case Mark.SUPPRESSED if not self._is_unclear(row):
                 self._find("duplicated", row.trigger_id, self._cause(row), row, "the decision that it is a repeat")
             case Mark.ASKED | Mark.FAILS | Mark.HELD:
                 self._asking = row
-            case _:
+            case Mark.FIRED:
                 self._take_invocation(row)
 
     # One input partition, position by position
@@ -158,10 +162,8 @@ class _Run:
         row = record or repeat
         if row is None:
             return
-        court = self._court
-        is_judged = court.scope.is_judged(row.place, row.offset)
-        is_gone = is_judged and court.history.is_gone(row.place, row.offset, row.trigger_id)
-        if is_judged and not is_gone:
+        court, at = self._court, (row.place, row.offset)
+        if court.scope.is_judged(*at) and not court.history.is_gone(*at, row.trigger_id):
             if record is not None:
                 self._records.add(record)
             self._refuse_decision(repeat)
@@ -201,7 +203,7 @@ class _Run:
             report.unjudged += 1
         else:
             report.failed += 1
-            self._court.ledger.expect_notice(*self._at, "arguments", asking.trigger_id, asking.digest)
+            self._court.ledger.expect_notice(self._run, *self._at, "arguments", asking.trigger_id, asking.digest)
             self._refuse_decision(repeat)
 
     def _judge_held(self, asking: RunRow, record: RunRow | None, repeat: RunRow | None) -> None:
@@ -266,6 +268,10 @@ class _Run:
     def _find(self, fault: Fault, trigger_id: str, cause: Position | None, found: RunRow | None, detail: str) -> None:
         place = None if found is None else self._place_of(found)
         self._court.report.add(Finding(fault, self._run_id, trigger_id, cause, place, detail))
+
+    def _is_unclear(self, row: RunRow) -> bool:
+        """Whether it cannot be told how often its trigger has come to its position."""
+        return self._court.history.is_unclear(row.place, row.offset, row.trigger_id)
 
     def _cause(self, row: RunRow) -> Position:
         return Position(*self._court.scope.inputs[row.place], row.offset)

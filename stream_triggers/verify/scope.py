@@ -17,7 +17,7 @@ from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.lag import committed_positions, partitions_of
 from stream_triggers.runtime.log import Log, TopicPartition
 from stream_triggers.runtime.topics import Topics
-from stream_triggers.verify.history import CLOCKS_DIFFER_MAX_MS
+from stream_triggers.verify.definitions import CLOCKS_DIFFER_MAX_MS
 
 LOOK_BACK_RETENTIONS = 2
 
