@@ -53,6 +53,46 @@ def test_a_good_file_is_counted():
     assert (result.exit_code, result.stdout, result.stderr) == (0, ONE_TRIGGER, "")
 
 
+WRONG_STARTS = """
+- id: one
+  task: a.b
+  when: {event: c}
+  start: yesterday
+- id: two
+  task: a.b
+  when: {event: c}
+  start:
+    lookback: x
+- id: three
+  task: a.b
+  start: earliest
+  when: {any: [{event: c}, {cron: "@daily", start: 2026-01-01T00:00Z}]}
+- {id: four, task: a.b, when: {event: c}, start: 2199-01-01T00:00Z}
+- {id: five, task: a.b, when: {event: c}, start: {lookback: 120m}}
+"""
+
+
+def test_a_wrong_start_is_explained():
+    result = call(wrote(WRONG_STARTS), "--canonical")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: t.yaml:5: triggers[0].start: expected now, earliest, an instant such as"
+        ' "2026-03-01T08:00Z" or {"lookback": "2h"}, found "yesterday"',
+        'error: t.yaml:10: triggers[1].start.lookback: expected a duration such as "90s", "2h" or "1d12h",'
+        ' at most "3650d", found "x"',
+        "error: t.yaml:13: triggers[2].start: a trigger with a schedule, here triggers[2].when.any[1],"
+        " cannot start in the past: an instant is no message",
+        "hint: leave this start out; a schedule has a start and a catchup of its own",
+        "warning: t.yaml:15: triggers[3].start: it is yet to come: until then a new trigger is refused",
+        "hint: apply it then, or leave it out",
+        "2 triggers, 3 errors, 1 warning",
+    ]
+    assert result.stdout.splitlines() == [
+        '{"id":"four","start":"2199-01-01T00:00Z","task":"a.b","when":{"event":"c"}}',
+        '{"id":"five","start":{"lookback":"2h"},"task":"a.b","when":{"event":"c"}}',
+    ]
+
+
 def test_every_error_is_explained_with_line_path_and_hint():
     result = call(wrote(BAD))
     assert (result.exit_code, result.stdout) == (1, "1 trigger, 2 errors, 0 warnings\n")

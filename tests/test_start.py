@@ -154,6 +154,17 @@ def test_a_repeat_in_the_history_fires_nothing() -> None:
     assert ran(tester) == ["00:00 same", "00:00 same"]
 
 
+def test_what_a_deleted_trigger_had_fired_for_fires_again_when_its_claims_are_gone() -> None:
+    tester = TriggerTester(NOTE)
+    tester.send("a", key="k")
+    tester.advance("2d")  # longer than claims are kept
+    tester.send("a", key="k")
+    tester.delete("note")
+    tester.apply(EARLY)
+    assert ran(tester) == ["00:00 event-1", "00:00 event-2", "00:00 event-1"]
+    assert [(decision.reason, decision.message) for decision in tester.decisions] == [("duplicate", "event-2")]
+
+
 def test_another_start_under_the_same_epoch_is_refused() -> None:
     tester = TriggerTester(NOTE)
     with pytest.raises(InvalidTrigger, match=r'^note\.start: expected "now", as it is stored under this epoch'):

@@ -301,6 +301,10 @@ PARTIAL = {
         "when: {any: [{event: a}, {event: b}]}\non_timeout: {task: x.y}",
         [("on_timeout", "it never runs: nothing of this condition waits for anything else")],
     ),
+    "a start that is yet to come": (
+        "when: {event: a}\nstart: '2026-01-01T00:00:00.001Z'",
+        [("start", "it is yet to come: until then a new trigger is refused")],
+    ),
     "a run that expires before it comes": (
         "when: {event: a}\ndebounce: {wait: 4m}\ndelay: 6m\nexpires: 10m",
         [("expires", "no run is ever started: each is held back for 10m, and has expired then")],
@@ -344,6 +348,9 @@ def test_what_is_surely_not_meant_is_said(text, expected):
         "when: {event: a, filter: {n: {gt: 1, lt: 3}}}",
         "when: {event: a}\ndebounce: {wait: 4m}\ndelay: 5m\nexpires: 10m",
         "when: {event: a}\nexpires: 1ms",
+        "when: {event: a}\nstart: '2026-01-01T00:00Z'",
+        "when: {event: a}\nstart: {lookback: 1ms}",
+        "when: {event: a}\nstart: earliest",
         "when: {status: '*', is: [killed, cancelled, success]}",
         "when: {any: [{event: a, filter: {n: 1}}, {event: a}]}",
         "when: {any: [{event: a, key: '${event.id}'}, {event: b}]}\ncooldown: {for: 1h}",

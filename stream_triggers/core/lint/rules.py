@@ -37,6 +37,7 @@ from stream_triggers.core.keyed.places import Place, leaf_places
 from stream_triggers.core.lint.possible import EITHER, NEVER, Keys, Possible
 from stream_triggers.core.message import JsonValue
 from stream_triggers.core.reference import ALL, EACH, participants, roots_in
+from stream_triggers.core.start import Since
 from stream_triggers.core.trigger import TTL_MS, Trigger
 
 STATUSES = ("registered", "pending", "running", "retry", "success", "failed", "expired")
@@ -77,6 +78,7 @@ class _Rules:
 
     def __init__(self, trigger: Trigger, now_ms: int) -> None:
         self.trigger = trigger
+        self.now_ms = now_ms
         listed = enumerate(trigger.reset)
         self.resets = tuple([(f"reset[{index}]", each) for index, each in listed if not isinstance(each, str)])
         self.places: dict[str, Place] = {place.path: place for place in leaf_places(trigger.when, self.resets)}
@@ -101,6 +103,7 @@ class _Rules:
         yield from self._resets()
         yield from self._timeout()
         yield from self._expiry()
+        yield from self._start()
 
     def _can_fire(self, failing: set[str]) -> bool:
         ways = _ways(self.trigger.when)
@@ -191,6 +194,13 @@ class _Rules:
         if flow.expires_ms is not None and held_ms >= flow.expires_ms:
             problem = f"no run is ever started: each is held back for {duration_text(held_ms)}, and has expired then"
             yield Doubt("expires", problem, "let runs expire later, or shorten delay and debounce")
+
+    def _start(self) -> Iterator[Doubt]:
+        start = self.trigger.start
+        if isinstance(start, Since) and start.instant_ms > self.now_ms:
+            yield Doubt(
+                "start", "it is yet to come: until then a new trigger is refused", "apply it then, or leave it out"
+            )
 
 
 _KEY_FOR_ALL = "give the trigger a key, or each of its leaves"
