@@ -78,6 +78,7 @@ class Worker:
         self._notes = Notes(clock)
         self._read: dict[TopicPartition, int] = {}  # next offsets that the open transaction has reached
         self._read_since_s = 0.0
+        self._is_waited_for = False  # whether it has more than what triggers catch up with
         self._covered: Mapping[TopicPartition, int] = {}  # ends before which no message needs newer definitions
         self._note_positions_at_s = 0.0
 
@@ -235,6 +236,7 @@ class Worker:
         if next_offsets and not self._read:
             self._read_since_s = self._clock.monotonic_s()
             self._covered = {}
+            self._is_waited_for = False
         self._read.update(next_offsets)
 
     def _is_next(self, partition: TopicPartition, record: Record) -> bool:
@@ -244,6 +246,7 @@ class Worker:
     def _process(self, local: Local, batch: Sequence[Slice]) -> None:
         """Make the outputs of ``batch`` and hand them to the producer, within the open transaction."""
         self._follow_definitions(local)
+        self._is_waited_for = True
         outputs = local.process(batch)
         outputs.runs += self._notes_for(local, batch)
         self._write(outputs)
@@ -256,6 +259,7 @@ class Worker:
         self._next_offsets.update(passed)
         if passed or not outputs.is_empty:
             self._reach(passed if outputs.is_empty else self._next_offsets)
+            self._is_waited_for = True
             self._write(outputs)
 
     def _read_lanes(self, *, is_idle: bool) -> None:
@@ -303,12 +307,12 @@ class Worker:
         return self._notes.write(batch, self._definitions.next_offset, local.stage)
 
     def _commit_is_due(self, *, drained: bool) -> bool:
-        """At once when input is drained and outputs wait; else at the interval, or when the overlay is full."""
+        """At once when input is drained and somebody waits; else at the interval, or when the overlay is full."""
         if not self._read or self._local is None:
             return False
         elapsed_ms = (self._clock.monotonic_s() - self._read_since_s) * 1000
         return (
-            (drained and self._transaction.begun)
+            (drained and self._transaction.begun and (self._is_waited_for or not self._local.lanes.is_reading))
             or elapsed_ms >= self._config.commit_interval_ms
             or self._local.overlay_bytes >= self._config.overlay_bytes_max
         )

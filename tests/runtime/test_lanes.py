@@ -64,7 +64,7 @@ def event(code: str, event_id: str, time_ms: int, order: str = "o1") -> Event:
 
 @pytest.fixture
 def bundle() -> EngineBundle:
-    return EngineBundle(batch_records_max=2)
+    return EngineBundle(batch_records_max=2, commit_interval_ms=1)
 
 
 def history(bundle: EngineBundle, count: int, *messages: Message) -> Worker:
@@ -132,12 +132,27 @@ def test_a_trigger_that_is_there_from_the_beginning_has_nothing_to_catch_up_with
     assert {each.next_offset for each in lanes(bundle).values()} == {0}
 
 
+def test_a_lane_alone_commits_at_the_interval_and_what_is_new_does_not_wait_for_that() -> None:
+    bundle = EngineBundle(batch_records_max=2, commit_interval_ms=400)
+    bundle.define(SHIP)
+    worker = history(bundle, 100)
+    bundle.define(LATE, start=EARLIEST)
+    before, since_ms = worker.counters.transactions, bundle.clock.now_ms()
+    bundle.until(lambda: len(bundle.fired()) > 140, worker)
+    taken = worker.counters.transactions - before
+    assert taken <= (bundle.clock.now_ms() - since_ms) // 400 + 2
+    bundle.send(paid("new"))
+    worker.run_once(0)
+    worker.run_once(0)
+    assert "ship event/new" in bundle.fired()
+
+
 def test_every_transaction_has_its_own_claims_record_though_the_live_place_stays(bundle: EngineBundle) -> None:
     worker = history(bundle, 10)
     bundle.define(LATE, start=EARLIEST)
     catch_up(bundle, worker)
     records = bundle.cluster.records("triggers-claims-events-changelog")
-    assert len({each.key() for each in records}) == len(records) > 3
+    assert len({each.key() for each in records}) == len(records) > 2
 
 
 def test_a_new_owner_does_not_go_on_before_it_knows_how_far_the_lanes_have_come(bundle: EngineBundle) -> None:
@@ -186,7 +201,7 @@ def test_what_was_not_committed_is_read_again(bundle: EngineBundle) -> None:
     worker = history(bundle, 6)
 
     def fault(point: str) -> None:
-        if point == "produced" and len(bundle.fired()) == 2:
+        if point == "produced" and len(bundle.fired()) >= 2:
             raise Crashed("before the commit")
 
     worker.close()
