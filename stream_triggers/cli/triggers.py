@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from stream_triggers.cli import cluster, terminal
+from stream_triggers.cli.catching_up import Behind, behind_text, places
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, StoredTrigger
 from stream_triggers.client.definitions import applied, no_trigger, validated
@@ -22,6 +23,7 @@ from stream_triggers.core.start import EARLIEST
 from stream_triggers.core.trigger import Trigger
 from stream_triggers.errors import InvalidTrigger
 from stream_triggers.runtime.clock import SystemClock
+from stream_triggers.runtime.topics import Topics
 from stream_triggers.trigger_file import dump_triggers, load_triggers
 
 
@@ -80,7 +82,7 @@ def describe(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show a stored trigger, as a file that apply takes.
+    """Show a stored trigger, as a file that apply takes; of one that starts in the past, how far it has come, too.
 
     For example:
       stream-triggers describe ship-paid-order
@@ -92,14 +94,16 @@ def describe(
         known = [each.id for each in listed]
     if stored is None:
         raise no_trigger(trigger_id, known)
+    behind = _behind(settings, stored)
     if as_json:
-        terminal.json_document(_document(stored))
+        more = {} if behind is None else {"catching_up": [each._asdict() for each in behind]}
+        terminal.json_document({**_document(stored), **more})
         return
     text = dump_triggers([stored.trigger()]).rstrip()
     by = f" by {stored.author}" if stored.author else ""
     terminal.line(f"# version {stored.version}, stored {_instant(stored)}{by}")
     if stored.start is not None:
-        terminal.line(f"# start: {start_text(stored.start)}, epoch {stored.start.epoch}")
+        terminal.line(f"# start: {start_text(stored.start)}, epoch {stored.start.epoch}; {behind_text(behind or [])}")
     if paused := _paused(stored):
         terminal.line(f"# paused: {paused}")
     terminal.line(text)
@@ -162,6 +166,14 @@ def reset(
         terminal.json_document({"trigger": trigger_id, "key": key, "id": reset_id})
     else:
         terminal.line(f"reset {trigger_id}{of_key} id={reset_id}")
+
+
+def _behind(settings: Settings, stored: StoredTrigger) -> list[Behind] | None:
+    """Where a trigger has yet to catch up; None for one that has nothing to catch up with."""
+    if stored.start is None:
+        return None
+    with cluster.connected(cluster.onlooker(settings.config)) as log:
+        return places(log, Topics.of(settings.config), stored.id, stored.start.epoch)
 
 
 def _compared(triggers: Sequence[Trigger], stored: Iterable[StoredTrigger]) -> tuple[Change, ...]:
