@@ -17,7 +17,8 @@ A lane is a trigger's own place in one input partition, from the start of an epo
    the live place is that of the lane, too, and nothing fires twice.
 4. A partition is not processed before it is known how far its lanes have come: ``progress`` is read to where it ended
    after the last transaction of the owner before. A lane that has joined is never opened again.
-5. A lane uses the definition in force. Which that is from where on is noted in ``trigger-runs``, for a later check.
+5. A lane uses the definition in force, none older than the owner before has used: they are read to their end when a
+   partition is taken over. Which it is from where on is noted in ``trigger-runs``, for a later check.
    That of a trigger that is deleted or cannot be used rests where it is.
 6. What retention deletes before a lane has come to it is passed over, and said so.
 """
@@ -95,16 +96,13 @@ class Lanes:
         """Whether a partition is not processed because it is not known how far its lanes have come."""
         return bool(self._waiting)
 
-    def expect(self, restored: Mapping[TopicPartition, int]) -> None:
-        """These partitions are restored, and go on at these offsets once their lanes are known."""
+    def admit(self, restored: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Of the partitions ``restored`` now and before, with where they go on, those whose lanes are known and open.
+
+        Nothing is lost by an ``Unavailable``: they are waited for, and whoever asks again is told the same.
+        """
         for each, offset in restored.items():
             self._waiting[each] = _Waiting(offset, None if each.topic in self._kinds else 0)
-
-    def admit(self) -> Mapping[TopicPartition, int]:
-        """Those of the expected whose lanes are known and open now, with where they go on.
-
-        Nothing is lost by an ``Unavailable``: whoever asks again is told the same.
-        """
         self._ask_for_end()
         if any(end for _, end in self._waiting.values()):
             self._table.catch_up(WAIT_S)
@@ -265,7 +263,10 @@ class Lanes:
         read_to = min(self._positions.get(partition, 0), live)
         last_ms, is_moved = min(last_ms, self._clock.now_ms()), False
         for lane in list(lanes.values()):
-            at = max(lane.next_offset, read_to) if self._listens(lane) else live
+            at = max(lane.next_offset, read_to)
+            if not self._listens(lane):
+                self._note([lane] if lane.next_offset < live else [], outputs)
+                at = live
             joins = at == live
             if joins or at != lane.next_offset:
                 is_moved = True

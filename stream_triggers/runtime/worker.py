@@ -183,8 +183,7 @@ class Worker:
             return
         local = self._local = self._local or self._open_local()
         if local.restore.active or local.lanes.is_waiting:
-            local.lanes.expect(local.restore.step())
-            ready = local.lanes.admit()
+            ready = local.lanes.admit(local.restore.step())
             if ready:
                 self._next_offsets.update(ready)
                 self._notes.need(filter(self._is_input, ready))
@@ -192,6 +191,7 @@ class Worker:
                 self._member.start(ready)
                 self.counters.restores += len(ready)
                 log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
+                self._guarded(lambda: self._use_definitions(local, self._definitions.catch_up()))
                 self._read_lanes(is_idle=False)  # those that have nothing to catch up with have joined with the first
         if not self._read:
             local.claims.expire(self._clock.now_ms())

@@ -270,6 +270,30 @@ def test_an_edit_is_in_force_from_where_the_lane_is(bundle: EngineBundle) -> Non
     ]
 
 
+def test_where_an_edit_lets_a_lane_pass_what_is_left_a_note_says_so(bundle: EngineBundle) -> None:
+    worker = history(bundle, 30)
+    bundle.define(LATE, start=EARLIEST)
+    bundle.until(lambda: len(bundle.fired()) >= 10, worker)
+    bundle.define({**LATE, "when": {"status": "*", "is": ["failed"]}, "args": {}}, start=EARLIEST)
+    catch_up(bundle, worker)
+    come_to = len(bundle.fired())
+    assert come_to < 30
+    notes = [each for each in bundle.decisions(noted=True) if each.reason == "catching_up"]
+    assert [(each.topic, each.offset, each.detail) for each in notes] == [("events", 0, "1"), ("events", come_to, "2")]
+
+
+def test_a_new_owner_does_not_go_on_with_older_definitions_than_the_one_before(bundle: EngineBundle) -> None:
+    worker = history(bundle, 30)
+    bundle.define(LATE, start=EARLIEST)
+    bundle.until(lambda: len(bundle.fired()) >= 10, worker)
+    other = bundle.start("1")  # has read the definitions there are
+    bundle.define({**LATE, "task": "orders.other"}, start=EARLIEST)
+    worker.close()
+    come_to = len(bundle.fired())
+    catch_up(bundle, other)
+    assert [each.task for each in bundle.invocations()[come_to:]] == (30 - come_to) * ["orders.other"]
+
+
 def test_the_lane_of_a_deleted_trigger_rests(bundle: EngineBundle) -> None:
     worker = history(bundle, 30)
     bundle.define(LATE, start=EARLIEST)

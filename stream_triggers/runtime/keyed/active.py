@@ -9,8 +9,9 @@ Rules:
    waits for its end has no timer where that was not known.
 4. A definition that cannot be used here leaves its trigger's states as they are; nothing is evaluated.
 5. A trigger that starts, or starts again under another epoch, is behind: its watermark is its own, from 0 on, and rises
-   by what ticks say of it. What was remembered of the epoch before is void. When it has caught up, its states are
-   looked at in the same way: while it was behind they had no timers on the watermark.
+   by what ticks say of it. What was remembered of the epoch before is void, and what is still matched for it by a
+   router that knows no better comes once more: only facts of versions since the start count. When it has caught up,
+   its states are looked at in the same way: while it was behind they had no timers on the watermark.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from stream_triggers.runtime.keyed.plans import Plan
 
 FORMAT, FORMAT_PAUSED, FORMAT_STARTED = 1, 2, 3
 """The form that is written, that with a pause and that with a start, which older releases must not overlook."""
+
+VERSIONS_MAX = 50
+"""More edits than a router can lag behind."""
 
 Compile: TypeAlias = Callable[[str, bytes], Plan | None]
 """Makes the plan of a trigger's canonical form, None when it cannot be used here."""
@@ -49,15 +53,16 @@ class Active(msgspec.Struct, frozen=True, array_like=True):
     start: Start | None = None
     watermark_ms: int | None = None
     """Its own watermark while it is behind; None when it has that of all others."""
-    ended: str = ""
-    """The version that was in force when it started: what was matched with that and comes only now is of no use."""
+    started: tuple[str, ...] = ()
+    """Its versions since it started, ``VERSIONS_MAX`` at most: what was matched with another is of no use any more."""
 
     def after(self, activation: Activation, at: int) -> Active:
         """What is in force from the position ``at`` on."""
-        if activation.definition_offset <= self.offset:
-            return self
         start = activation.start
         starts = start is not None and (self.start is None or start.epoch != self.start.epoch)
+        if activation.definition_offset <= self.offset:
+            is_known = starts or start is None or activation.trigger_version in self.started
+            return self if is_known else replace(self, started=_with(activation.trigger_version, self.started))
         watermark_ms = None if start is None else (0 if starts else self.watermark_ms)
         is_void = starts or not activation.definition
         is_swept_again = (
@@ -76,8 +81,12 @@ class Active(msgspec.Struct, frozen=True, array_like=True):
             activation.pause,
             start,
             watermark_ms,
-            self.version if starts else self.ended,
+            () if start is None else _with(activation.trigger_version, () if starts else self.started),
         )
+
+    def takes(self, version: str) -> bool:
+        """Whether what was matched with a version of the trigger is of use."""
+        return self.start is None or version in self.started
 
     def moved(self, behind: Behind) -> Active:
         """What is in force when a tick has told how far the trigger has come."""
@@ -98,6 +107,10 @@ NOTHING = Active("", "", -1, b"")
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Active)
+
+
+def _with(version: str, versions: tuple[str, ...]) -> tuple[str, ...]:
+    return versions if version in versions else (*versions, version)[-VERSIONS_MAX:]
 
 
 def decode_active(value: bytes, where: str) -> Active:

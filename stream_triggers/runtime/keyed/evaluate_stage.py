@@ -156,7 +156,7 @@ class _Batch:
             reason: Reason = "trigger_unusable" if active.form else "trigger_deleted"
             self._refuse(Refusal(reason, "", (fact.participant,)), active, record)
             return
-        if active.ended and fact.trigger_version == active.ended:
+        if not active.takes(fact.trigger_version):
             self._refuse(Refusal("reset", ENDED, (fact.participant,)), active, record)
             return
         before, clocks = partition.get(key), partition.clocks_of(active)

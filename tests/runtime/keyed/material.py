@@ -177,8 +177,10 @@ PAIR = form()
 
 
 def fact(leaf: str, id_: str, key: str = "k", trigger_id: str = "t", time_ms: int = 100, kind: Kind = "event") -> Fact:
-    """A fact of an event at position 0 of ``events/0``."""
-    return Fact(trigger_id, "v", key, Participant(leaf, kind, id_, "events", 0, 0, time_ms), {}, leaves=(leaf,))
+    """A fact of an event at position 0 of ``events/0``, matched with the version of ``PAIR``."""
+    return Fact(
+        trigger_id, form_version(PAIR), key, Participant(leaf, kind, id_, "events", 0, 0, time_ms), {}, leaves=(leaf,)
+    )
 
 
 def active(

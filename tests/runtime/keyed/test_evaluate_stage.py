@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant
-from stream_triggers.core.record import Behind, DeadLetter, Start
+from stream_triggers.core.record import Activation, Behind, DeadLetter, Fact, Start
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed import evaluate_stage
@@ -411,16 +411,48 @@ def test_what_is_told_of_another_epoch_or_of_a_trigger_that_is_not_behind_change
     assert bench.fired() == []
 
 
+def matched(version: bytes, leaf: str, id_: str) -> Fact:
+    """A fact that was matched with a version of the trigger."""
+    return msgspec.structs.replace(fact(leaf, id_), trigger_version=form_version(version))
+
+
 def test_a_trigger_that_starts_again_forgets_what_it_has_kept_and_takes_nothing_more_that_was_matched_before() -> None:
     before, after = form(), form(more=1)
     bench = Bench()
-    bench.process(active(before, 1, start=FIRST), tick(1, 1, behind(None)), fact("a", "e1"))
+    bench.process(active(before, 1, start=FIRST), tick(1, 1, behind(None)), matched(before, "a", "e1"))
     bench.process(active(after, 2, start=AGAIN))
-    old = msgspec.structs.replace(fact("a", "e2"), trigger_version=form_version(before))
-    outputs = bench.process(old, fact("b", "s1", kind="status"))
+    outputs = bench.process(matched(before, "a", "e2"), matched(after, "b", "e3"))
     assert bench.fired() == []
     [decision] = [decode(each["value"], (Decision,)) for each in outputs.runs]
     assert (decision.reason, decision.id, decision.detail) == ("reset", "e2", evaluate_stage.ENDED)
+
+
+@pytest.mark.parametrize("before", [[], [active(form(more=1), 2, start=FIRST)]])
+def test_a_router_that_knows_no_better_has_nothing_counted_twice(before: list[Activation]) -> None:
+    """It writes the version that it knows of into a partition where the trigger has started again, or was not yet."""
+    known, now = form(), form(more=9)
+    bench = Bench()
+    bench.process(*before, active(now, 5, start=AGAIN))
+    bench.process(active(known, 1, start=FIRST), matched(known, "a", "e1"), matched(now, "b", "e2"))
+    assert bench.fired() == []
+    assert bench.decided() == ["reset t e1"]
+
+
+def test_of_one_start_facts_of_every_version_count_also_of_one_that_is_known_only_later() -> None:
+    first, then, now = form(), form(more=1), form(more=2)
+    bench = Bench()
+    bench.process(active(first, 1, start=FIRST), matched(first, "a", "e1"), active(now, 3, start=FIRST))
+    bench.process(active(then, 2, start=FIRST), matched(then, "b", "e2"))
+    bench.process(matched(first, "a", "e3"), matched(now, "b", "e4"))
+    assert bench.fired() == ["both k: event/e1 event/e2", "both k: event/e3 event/e4"]
+
+
+def test_without_a_start_facts_of_every_version_count() -> None:
+    """Also of one that was in force before the trigger started, and is again."""
+    bench = Bench()
+    bench.process(active(form(), 1), active(form(more=1), 2, start=FIRST), active(form(), 3))
+    bench.process(matched(form(), "a", "e1"), matched(form(more=1), "b", "e2"))
+    assert bench.fired() == ["both k: event/e1 event/e2"]
 
 
 def test_another_version_of_the_same_epoch_goes_on_where_the_one_before_was() -> None:
