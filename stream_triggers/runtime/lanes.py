@@ -191,7 +191,7 @@ class Lanes:
                 last_ms[partition] = max(record.timestamp()[1] for record in old)
         if self._positions and self._reader is not None:
             self._positions = self._reader.positions()
-        for partition in list(self._lanes):
+        for partition in sorted(self._lanes):
             if partition in live and self._move(partition, live[partition], last_ms.get(partition, 0), outputs):
                 moved.append(partition)
         self._rest_if_done()

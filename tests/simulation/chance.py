@@ -17,6 +17,9 @@ Turn: TypeAlias = Literal[
 ]
 """What can happen in a turn."""
 
+START_MS = 1_700_000_000_000
+"""When every schedule begins."""
+
 SHORT_RETENTION_MS = 60_000
 """So short that claims are forgotten within a schedule."""
 
@@ -54,6 +57,8 @@ class Profile:
     unanswered_chance: float
     disk_lost_chance: float
     claim_retention_ms: int
+    starting_chance: float
+    """That what an author writes is a trigger that starts in the past."""
     weights: dict[Turn, float]
 
 
@@ -77,6 +82,7 @@ def draw_profile(random: Random) -> Profile:
         unanswered_chance=random.choice((0.0, 0.0, 0.05)),
         disk_lost_chance=random.choice((0.0, 0.3, 1.0)),
         claim_retention_ms=random.choice((86_400_000, 86_400_000, 86_400_000, SHORT_RETENTION_MS)),
+        starting_chance=random.choice((0.0, 0.3, 0.6)),
         weights=weights,
     )
 

@@ -5,16 +5,18 @@
 2. Committed offsets never go back.
 3. For one input partition a run id is committed once, and again only when its claim is older than the retention.
 4. At the end: invocations, run records, decisions and dead letters are those of the oracle, each as often, in order.
-5. The changelog holds the claims that the oracle expects; the store of a partition's owner holds them, too.
+5. The changelog holds the claims that the oracle expects, and its compaction would leave them there; the store of a
+   partition's owner holds them, too.
+6. Triggers that start in the past take each message once: in their lanes before they join, with all others after.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from stream_triggers.core.invocation import RUN_ID_BYTES, Decision, Invocation, TriggerRun
+from stream_triggers.core.invocation import NOTES, RUN_ID_BYTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant
 from stream_triggers.core.record import DeadLetter
 from stream_triggers.errors import Misconfigured
@@ -28,7 +30,8 @@ from stream_triggers.runtime.store import Changes, MemoryStore
 from stream_triggers.verify import verify
 from tests.simulation.disk import Disk
 from tests.simulation.keyed_checks import KeyedChecks
-from tests.simulation.material import FUNCTIONS, KEYED_IDS
+from tests.simulation.lanes import Lanes
+from tests.simulation.material import EPOCHS, FUNCTIONS, KEYED_IDS
 from tests.simulation.model import Model
 from tests.simulation.oracle import Definitions, Expected, Input, Letter, expect, in_force
 from tests.simulation.tail import Tail
@@ -54,6 +57,7 @@ class Checks:
             self._topics.changelog_of(tp): CommittedClaims(world, self._topics.changelog_of(tp)) for tp in world.sent
         }
         self.keyed = KeyedChecks(world)
+        self.lanes = Lanes(world)
         self._keyed_runs: set[tuple[str, tuple[Participant, ...]]] = set()
         self._retention_ms = world.config.claim_retention_ms
         self._runs: Counter[tuple[str, TopicPartition]] = Counter()
@@ -86,6 +90,7 @@ class Checks:
             assert offset >= self._offsets.get(tp, 0), f"committed offset of {tp} went back to {offset}"
         self._offsets = dict(self._group.offsets)
         self.keyed.after_turn()
+        self.lanes.after_turn()
         for tail in self._run_tails:
             for entry in tail.settled():
                 record = decode(entry.value())
@@ -122,7 +127,7 @@ class Checks:
     def backlog(self) -> dict[TopicPartition, int]:
         """How much of each input is not worked off."""
         inputs = {tp: len(sent) - self._group.offsets.get(tp, 0) for tp, sent in self._world.sent.items()}
-        return inputs | self.keyed.backlog()
+        return inputs | self.keyed.backlog() | {TopicPartition(self._topics.progress, 0): self.lanes.open()}
 
     def when_drained(self, process: Process) -> None:
         """The store of an owner holds what its changelogs hold."""
@@ -158,26 +163,52 @@ class Checks:
 
     def _expected(self) -> dict[TopicPartition, Expected]:
         world = self._world
-        written = world.cluster.records(self._topics.trigger_definitions)
-        definitions = Definitions([((entry.key() or b"").decode(), entry.value()) for entry in written])
+        definitions = Definitions(world.definitions())
+        decisions = [each for each in self._decoded(self._topics.trigger_runs) if isinstance(each, Decision)]
         noted: dict[TopicPartition, dict[int, int]] = defaultdict(dict)
-        for record in self._decoded(self._topics.trigger_runs):
-            if isinstance(record, Decision) and record.reason == "definitions_changed":
+        for record in decisions:
+            if record.reason == "definitions_changed":
                 noted[TopicPartition(record.topic, record.partition)][record.offset] = int(record.detail)
         for source, offset, run_id in self.keyed.again(self._claimed_ms):
             self._again[source].add((offset, run_id))
-        expected = {}
-        for tp, sent in world.sent.items():
-            inputs, entries = [], world.cluster.partition(tp).entries
-            for (offset, current), (each, at_least) in zip(in_force(noted[tp], range(len(sent))), sent, strict=True):
-                assert current is not None, f"nothing says which definitions are in force at {tp}@{offset}"
-                assert at_least <= current <= len(written), (
-                    f"{tp}@{offset} came after definition {at_least - 1} and was judged with those before {current}"
-                )
-                again = frozenset(run_id for at, run_id in self._again[tp] if at == offset)
-                inputs.append(Input(offset, each, current, again, entries[offset].timestamp()[1]))
-            expected[tp] = expect(tp, inputs, definitions)
-        return expected
+        inputs: dict[TopicPartition, list[Input]] = {tp: [] for tp in world.sent}
+        for (tp, trigger_id, _), read in self.lanes.read(decisions, definitions).items():
+            inputs[tp] += self._inputs_of(tp, range(min(read.noted), read.end), read.noted, definitions, trigger_id)
+        return {
+            tp: expect(
+                tp, (*in_lanes, *self._inputs_of(tp, range(len(world.sent[tp])), noted[tp], definitions)), definitions
+            )
+            for tp, in_lanes in inputs.items()
+        }
+
+    def _inputs_of(
+        self,
+        tp: TopicPartition,
+        offsets: range,
+        noted: Mapping[int, int],
+        definitions: Definitions,
+        trigger_id: str | None = None,
+    ) -> Iterator[Input]:
+        """Messages of a partition with the definitions noted, for the one trigger or for all that take part there."""
+        entries = self._world.cluster.partition(tp).entries
+        end = self._world.definitions_end()
+        for offset, current in in_force(noted, offsets):
+            sent, at_least = self._world.sent[tp][offset]
+            assert current is not None, f"nothing says which definitions are in force at {tp}@{offset}"
+            assert at_least <= current <= end, (
+                f"{tp}@{offset} came after definition {at_least - 1} and was judged with those before {current}"
+            )
+            again = frozenset(run_id for at, run_id in self._again[tp] if at == offset)
+            takers = frozenset({trigger_id}) if trigger_id else self._takers(tp, offset, current, definitions)
+            yield Input(offset, sent, current, takers, bool(trigger_id), again, entries[offset].timestamp()[1])
+
+    def _takers(self, tp: TopicPartition, offset: int, current: int, definitions: Definitions) -> frozenset[str]:
+        """The triggers that take what is read of a partition at a position: those that have joined."""
+        return frozenset(
+            trigger_id
+            for trigger_id, plan in definitions.plans(current).items()
+            if plan.start is None or self.lanes.has_joined(tp, trigger_id, plan.start.epoch, offset)
+        )
 
     def _compare_outputs(self, expected: dict[TopicPartition, Expected], models: Sequence[Model]) -> None:
         topics = self._topics
@@ -185,7 +216,7 @@ class Checks:
         invocations = Counter(entry.value() for entry in self._world.cluster.records(topics.invocations))
         _same("invocations", invocations, Counter(encode(one) for part in each for one in part.invocations), decode)
         runs = self._decoded(topics.trigger_runs)
-        noted = Counter(encode(one) for one in runs if getattr(one, "reason", "") != "definitions_changed")
+        noted = Counter(encode(one) for one in runs if getattr(one, "reason", "") not in NOTES)
         records: list[Any] = [one for part in each for one in (*part.runs, *part.decisions)]
         wanted = Counter(map(encode, records))
         _same("run records and decisions", noted, wanted, decode)
@@ -198,21 +229,27 @@ class Checks:
         )
 
     def _compare_order(self, expected: dict[TopicPartition, Expected]) -> None:
-        """In each partition of the output, what came of one input partition is in the order of that."""
-        owners: dict[str, list[TopicPartition]] = defaultdict(list)
+        """In each partition of the output, what came of one input partition is in the order of that.
+
+        For all triggers together from where they have joined on, and for each alone, from its start on.
+        """
+        owners: dict[str, list[tuple[TopicPartition, bool]]] = defaultdict(list)
         places = {}
         for tp, part in expected.items():
-            for place, invocation in enumerate(part.invocations):
-                owners[invocation.run_id].append(tp)
+            for place, (invocation, in_lane) in enumerate(zip(part.invocations, part.in_lanes, strict=True)):
+                owners[invocation.run_id].append((tp, in_lane))
                 places[invocation.run_id] = place
-        reached: dict[tuple[int, TopicPartition], int] = {}
+        reached: dict[tuple[int, TopicPartition, tuple[object, ...]], int] = {}
         for entry in self._world.cluster.records(self._topics.invocations):
             invocation = decode(entry.value(), (Invocation,))
             if invocation.trigger_id in KEYED_IDS or len(owners[invocation.run_id]) > 1:
                 continue
-            lane, place = (entry.partition(), owners[invocation.run_id][0]), places[invocation.run_id]
-            assert reached.get(lane, -1) < place, f"{invocation} is out of order"
-            reached[lane] = place
+            [(tp, in_lane)], place = owners[invocation.run_id], places[invocation.run_id]
+            of_one = (invocation.trigger_id, EPOCHS[invocation.trigger_version])
+            for order in (of_one,) if in_lane else (of_one, ()):
+                sequence = (entry.partition(), tp, order)
+                assert reached.get(sequence, -1) < place, f"{invocation} is out of order"
+                reached[sequence] = place
 
     def _compare_claims(self, expected: dict[TopicPartition, Expected]) -> None:
         for tp, part in expected.items():
@@ -254,6 +291,7 @@ class CommittedClaims:
         self._partition = world.cluster.partition(partition)
         self._by_offset: dict[int, tuple[int, list[bytes]]] = {}
         self._times_ms: dict[bytes, list[int]] = defaultdict(list)
+        self._keys: set[bytes | None] = set()
         self._open: set[int] = set()
         self._next = 0
         inputs = {world.topics.changelog_of(tp): tp for tp in world.sent}
@@ -288,6 +326,8 @@ class CommittedClaims:
                 continue
             self._open.discard(offset)
             if entry.outcome == "committed":
+                assert entry.key() not in self._keys, f"{entry} takes the place of another"
+                self._keys.add(entry.key())
                 packed = changelog.parse(entry).run_ids
                 runs = [packed[at : at + RUN_ID_BYTES] for at in range(0, len(packed), RUN_ID_BYTES)]
                 self._by_offset[offset] = (entry.timestamp()[1], runs)

@@ -16,6 +16,7 @@ from typing import Protocol
 from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.log import Listener, Membership, Outgoing, Record, TopicPartition, TopicSpec
 from stream_triggers.runtime.memory_log import MemoryLog, MemoryMember, MemoryProducer, MemoryReader
+from tests.simulation.lanes import require_whole
 
 
 class Breath(Protocol):
@@ -135,11 +136,13 @@ class SimulatedMember:
 
 
 class SimulatedProducer:
-    """A producer that breathes."""
+    """A producer that breathes, and sees what is committed together."""
 
     def __init__(self, inner: MemoryProducer, process: Breath) -> None:
         self._inner = inner
         self._process = process
+        self._produced: list[Outgoing] = []
+        self._positions: dict[TopicPartition, int] = {}
 
     def open(self) -> None:
         self._process.breathe()
@@ -147,17 +150,22 @@ class SimulatedProducer:
 
     def begin(self) -> None:
         self._inner.begin()
+        self._produced.clear()
+        self._positions.clear()
 
     def produce(self, topic: str, records: list[Outgoing]) -> None:
         self._process.breathe()
         self._inner.produce(topic, records)
+        self._produced += records
 
     def send_offsets(self, next_offsets: Mapping[TopicPartition, int], membership: Membership) -> None:
         self._process.breathe()
         self._inner.send_offsets(next_offsets, membership)
+        self._positions.update(next_offsets)
 
     def commit(self) -> None:
         self._process.breathe()
+        require_whole(self._produced, self._positions)
         self._inner.commit()
 
     def abort(self) -> None:

@@ -5,7 +5,8 @@
 2. Timers in a store are those of its states.
 3. A fact stands behind an activation of its version, which has the pause of its definition. Facts are those of the
    oracle, each as often, and resets, which nobody sent.
-4. Of what was sent before the watermark of a tick every fact stands before the tick.
+4. Of what was sent before the watermark of a tick every fact stands before the tick; where a trigger is behind, before
+   its own watermark.
 5. Clocks of ticks rise from one effect to the next, and outputs are those of the model.
 """
 
@@ -28,7 +29,7 @@ from stream_triggers.runtime.keyed.timers import timer_key
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.store import Changes, MemoryStore
-from tests.simulation.material import PAUSED_IDS
+from tests.simulation.material import EPOCHS, PAUSED_IDS
 from tests.simulation.model import Model
 from tests.simulation.tail import Tail
 
@@ -68,7 +69,10 @@ class KeyedChecks:
             for entry in tail.settled():
                 fact = _value(entry)
                 if isinstance(fact, Fact) and reset_in(fact) is None:
-                    run_ids = RunIds(fact.trigger_id, 0, RUN if fact.leaves == (RUN,) else "")
+                    is_news = fact.leaves == (RUN,)
+                    run_ids = RunIds(
+                        fact.trigger_id, 0 if is_news else EPOCHS[fact.trigger_version], RUN if is_news else ""
+                    )
                     run_id = run_ids.of_one(fact.participant.kind, fact.participant.id)
                     self._see(run_id.hex(), fact.participant)
 
@@ -142,21 +146,23 @@ class KeyedChecks:
 
     def _check_log(self, tp: TopicPartition) -> None:
         active: set[tuple[str, str]] = set()
-        watermark_ms = 0
+        watermarks = Watermarks()
         defined = self._world.cluster.records(self._world.topics.trigger_definitions)
         for entry in self._committed(tp):
             match _value(entry):
                 case Activation() as each:
                     active.add((each.trigger_id, each.trigger_version))
+                    watermarks.activate(each)
                     if each.definition:
                         stored = decode(defined[each.definition_offset].value(), (Definition,))
                         assert stored.pause == each.pause, f"{each} is in force without {stored.pause}"
+                        assert stored.start == each.start, f"{each} is in force without {stored.start}"
                 case Tick() as tick:
-                    watermark_ms = max(watermark_ms, tick.watermark_ms)
+                    watermarks.take(tick)
                 case Fact() as fact:
                     assert (fact.trigger_id, fact.trigger_version) in active, f"{fact} before its activation at {entry}"
                     if reset_in(fact) is None:
-                        self._check_sent(fact, watermark_ms)
+                        self._check_sent(fact, watermarks.of(fact.trigger_id))
 
     def _check_sent(self, fact: Fact, watermark_ms: int) -> None:
         one = fact.participant
@@ -184,6 +190,44 @@ class KeyedChecks:
 
     def _committed(self, tp: TopicPartition) -> list[Entry]:
         return [each for each in self._world.cluster.partition(tp).entries if each.outcome == "committed"]
+
+
+class Watermarks:
+    """The watermark of each trigger in a facts partition: its own where it is behind."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Activation] = {}
+        self._own_ms: dict[str, int] = {}
+        self._all_ms = 0
+
+    def of(self, trigger_id: str) -> int:
+        """Before which nothing may come any more of what is still of use."""
+        is_deleted = not self._newest[trigger_id].definition
+        return 0 if is_deleted else self._own_ms.get(trigger_id, self._all_ms)
+
+    def activate(self, activation: Activation) -> None:
+        """A trigger is behind that starts, or starts again."""
+        trigger_id, start = activation.trigger_id, activation.start
+        before = self._newest.get(trigger_id)
+        if before is not None and activation.definition_offset <= before.definition_offset:
+            return
+        self._newest[trigger_id] = activation
+        if start is None:
+            self._own_ms.pop(trigger_id, None)
+        elif before is None or before.start is None or before.start.epoch != start.epoch:
+            self._own_ms[trigger_id] = 0
+
+    def take(self, tick: Tick) -> None:
+        """Clocks move, neither ever back."""
+        self._all_ms = max(self._all_ms, tick.watermark_ms)
+        for each in tick.behind:
+            start = self._newest[each.trigger_id].start
+            if each.trigger_id not in self._own_ms or start is None or start.epoch != each.epoch:
+                continue
+            if each.watermark_ms is None:
+                del self._own_ms[each.trigger_id]
+            else:
+                self._own_ms[each.trigger_id] = max(self._own_ms[each.trigger_id], each.watermark_ms)
 
 
 class StateChangelog:

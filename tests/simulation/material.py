@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from stream_triggers.core.filter import Functions
 from stream_triggers.core.invocation import RunIds
 from stream_triggers.core.message import Event, Failure, Message, Success, TaskResult, TaskStatus
-from stream_triggers.core.record import Definition, Pause
+from stream_triggers.core.record import Definition, Pause, Start
 from stream_triggers.core.route import Plan, Route, plan, route_of
 from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.errors import StreamTriggersError
@@ -22,8 +22,10 @@ from stream_triggers.runtime import definitions
 from stream_triggers.runtime.codec import encode
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.topics import Topics
-from stream_triggers.verify import history
+from stream_triggers.verify import definitions as verified
 from tests.mutants import replaced
+from tests.simulation.chance import START_MS
+from tests.simulation.started import STARTING, STARTING_BROKEN, STARTING_IDS, STARTING_PAUSED, start_of
 
 MESSAGE_BYTES_MAX = 1024
 FUNCTIONS: Functions = AllowedFunctions()
@@ -157,9 +159,6 @@ _KEYED: Sequence[Mapping[str, Any]] = (
     },
 )
 
-START_MS = 1_700_000_000_000
-"""When every schedule begins."""
-
 SETTLED_MS = 3000
 """What comes so long after a pause has nothing to do with it: less than a schedule lasts."""
 
@@ -202,11 +201,13 @@ class Revision(NamedTuple):
     trigger: Mapping[str, Any] | None
     """What it means, None where workers cannot use it."""
     pause: Pause | None = None
+    start: Start | None = None
+    epoch: int = 0
 
     @property
     def can_fail(self) -> bool:
         """Whether its arguments fail for some messages."""
-        return self.trigger_id == "f-optional"
+        return self.trigger_id in ("f-optional", "w-coupon")
 
 
 class Sent(NamedTuple):
@@ -223,9 +224,9 @@ class Sent(NamedTuple):
 
 
 def _revision(source: Mapping[str, Any], *, usable: bool, pause: Pause | None = None) -> Revision:
-    trigger = parse_trigger(source)
-    definition = Definition(trigger.id, version(trigger), canonical(trigger), 0, pause=pause)
-    return Revision(trigger.id, encode(definition), source if usable else None, pause)
+    trigger, start = parse_trigger(source), start_of(source)
+    definition = Definition(trigger.id, version(trigger), canonical(trigger), 0, pause=pause, start=start)
+    return Revision(trigger.id, encode(definition), source if usable else None, pause, start, trigger.epoch)
 
 
 USABLE: Sequence[Revision] = tuple(_revision(source, usable=True) for source in (*_WORKING, *_KEYED, _HOLD))
@@ -243,24 +244,43 @@ REVISIONS: Sequence[Revision] = (
     *(Revision(each, None, None) for each in ("h-both", "i-missing", "k-every", "m-one")),
 )
 
-"""Everything that is written, deletions too."""
+"""Everything that is written, deletions too, of triggers that take what comes."""
 
-PAUSED_IDS = frozenset(source["id"] for source in (_HOLD, _KEEP))
+STARTING_USABLE: Sequence[Revision] = tuple(_revision(source, usable=True) for source in STARTING)
+STARTING_REVISIONS: Sequence[Revision] = (
+    *STARTING_USABLE,
+    *(_revision(source, usable=True, pause=pause) for source, pause in STARTING_PAUSED),
+    *(_revision(source, usable=False) for source in STARTING_BROKEN),
+    *(Revision(each, None, None) for each in sorted(STARTING_IDS)),
+)
+"""The same of those that start in the past."""
+
+PAUSED_IDS = frozenset(source["id"] for source in (_HOLD, _KEEP)) | {"x-held"}
 """The triggers that meet the keyed stage where they are paused, and fire directly elsewhere."""
 
-KEYED_IDS = PAUSED_IDS | frozenset(source["id"] for source in _KEYED)
+KEYED_IDS = PAUSED_IDS | {"t-both", "u-missing", "v-count"} | frozenset(source["id"] for source in _KEYED)
 """The triggers that meet the keyed stage, whatever their version, or where they are paused."""
+
+_UNKEYED = ("j-count", "k-every", "n-failing", "n-keep", "v-count", "x-held")
 
 RESETS = tuple(
     (trigger_id, key)
     for trigger_id in sorted(KEYED_IDS)
-    for key in (("",) if trigger_id in ("j-count", "k-every", "n-failing", "n-keep") else ("o0", "o1", "o2"))
+    for key in (("",) if trigger_id in _UNKEYED else ("o0", "o1", "o2"))
 )
 """The triggers that can be reset, and keys of theirs."""
 
-MEANINGS: Mapping[bytes, tuple[Mapping[str, Any], Pause | None]] = {
-    each.value: (each.trigger, each.pause) for each in REVISIONS if each.value is not None and each.trigger is not None
+MEANINGS: Mapping[bytes, Revision] = {
+    each.value: each
+    for each in (*REVISIONS, *STARTING_REVISIONS)
+    if each.value is not None and each.trigger is not None
 }
+"""What workers make of bytes that they can use."""
+
+EPOCHS: Mapping[str, int] = {
+    version(parse_trigger(each.trigger)): each.epoch for each in MEANINGS.values() if each.trigger
+}
+"""The epoch of each version."""
 
 
 @lru_cache
@@ -268,8 +288,9 @@ def plan_of(value: bytes) -> Plan | None:
     """What workers make of a definition; None where they cannot use it."""
     if value not in MEANINGS:
         return None
-    trigger, pause = MEANINGS[value]
-    return plan(parse_trigger(trigger), FUNCTIONS, pause)
+    meaning = MEANINGS[value]
+    assert meaning.trigger is not None
+    return plan(parse_trigger(meaning.trigger), FUNCTIONS, meaning.pause, meaning.start)
 
 
 @contextmanager
@@ -289,7 +310,7 @@ def remembered_definitions() -> Iterator[None]:
         return found
 
     original = definitions.read_definition
-    with replaced(definitions, "read_definition", read), replaced(history, "read_definition", read):
+    with replaced(definitions, "read_definition", read), replaced(verified, "read_definition", read):
         yield
 
 

@@ -14,16 +14,18 @@ import orjson
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.keyed.state import Clocks, Firing, KeyState, Outcome, Refusal, Wake
-from stream_triggers.core.record import Activation, Fact, Pause, Tick
+from stream_triggers.core.record import Activation, Behind, Fact, Pause, Start, Tick
 from stream_triggers.core.trigger import parse_trigger
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.memory_log import Entry
-from tests.simulation.material import FUNCTIONS, MESSAGE_BYTES_MAX
+from tests.simulation.material import EPOCHS, FUNCTIONS, MESSAGE_BYTES_MAX
 from tests.simulation.oracle import Letter
 
 TIMERS_PER_TICK, SWEPT_PER_TICK = 3, 2
 """So few that what is due, and what is to be swept, is not all looked at for one tick."""
 
+
+ENDED = "it was matched before the trigger started again"
 
 STAGES = {"filter_failed": "filter", "arguments_failed": "arguments"}
 
@@ -49,6 +51,11 @@ class Model:
     offsets: dict[str, int] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
     swept_to: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, Start | None] = field(default_factory=dict)
+    versions: dict[str, set[str]] = field(default_factory=dict)
+    """The versions of each trigger since it started."""
+    own_ms: dict[str, int] = field(default_factory=dict)
+    """The watermarks of the triggers that are behind."""
     states: dict[tuple[str, str], Kept] = field(default_factory=dict)
     invocations: list[Invocation] = field(default_factory=list)
     runs: list[TriggerRun] = field(default_factory=list)
@@ -66,8 +73,10 @@ class Model:
                     self.fact = entry
                     self._take_fact(fact, entry)
                     self.fact = None
-                case Tick(wall_ms, watermark_ms):
+                case Tick(wall_ms, watermark_ms, behind):
                     self._advance(wall_ms, watermark_ms)
+                    for each in behind:
+                        self._move(each)
                     for trigger_id, key in self._due():
                         if self._is_void(trigger_id, key):
                             del self.states[trigger_id, key]
@@ -98,6 +107,21 @@ class Model:
     def _advance(self, wall_ms: int, watermark_ms: int) -> None:
         self.clocks = Clocks(max(self.clocks.wall_ms, wall_ms), max(self.clocks.watermark_ms, watermark_ms))
 
+    def _move(self, behind: Behind) -> None:
+        """A trigger that is behind has come so far, or has caught up: then all its states are looked at."""
+        trigger_id, epoch, watermark_ms = behind.trigger_id, behind.epoch, behind.watermark_ms
+        start, own_ms = self.starts.get(trigger_id), self.own_ms.get(trigger_id)
+        if start is None or own_ms is None or start.epoch != epoch:
+            return
+        if watermark_ms is None:
+            del self.own_ms[trigger_id]
+            self.swept_to[trigger_id] = ""
+        else:
+            self.own_ms[trigger_id] = max(own_ms, watermark_ms)
+
+    def _clocks_of(self, trigger_id: str) -> Clocks:
+        return Clocks(self.clocks.wall_ms, self.own_ms.get(trigger_id, self.clocks.watermark_ms))
+
     def _due(self) -> list[tuple[str, str]]:
         due: list[tuple[int, bytes, tuple[str, str]]] = []
         for (trigger_id, key), kept in self.states.items():
@@ -109,12 +133,15 @@ class Model:
     def _activate(self, activation: Activation, entry: Entry) -> None:
         trigger_id = activation.trigger_id
         if activation.definition_offset <= self.offsets.get(trigger_id, -1):
+            if activation.start is not None and activation.start == self.starts[trigger_id]:
+                self.versions[trigger_id].add(activation.trigger_version)
             return
         self.offsets[trigger_id] = activation.definition_offset
         self.plans.pop(trigger_id, None)
         before, self.pauses[trigger_id] = self.pauses.get(trigger_id), activation.pause
         if before is not None and before != activation.pause:
             self.swept_to[trigger_id] = ""
+        self._start(activation, entry)
         if not activation.definition:
             self.deleted[trigger_id] = entry.offset()
             self.swept_to[trigger_id] = ""
@@ -125,20 +152,42 @@ class Model:
         if self.plans[trigger_id].is_scheduled and is_home:
             self._look_at(trigger_id, "", entry)
 
+    def _start(self, activation: Activation, entry: Entry) -> None:
+        """A trigger starts, or starts again under another epoch: then what it remembers is void, and it is behind."""
+        trigger_id, start = activation.trigger_id, activation.start
+        before, self.starts[trigger_id] = self.starts.get(trigger_id), start
+        if start is None:
+            if self.own_ms.pop(trigger_id, None) is not None:
+                self.swept_to[trigger_id] = ""
+        elif before is None or before.epoch != start.epoch:
+            self.versions[trigger_id] = set()
+            self.own_ms[trigger_id] = 0
+            self.deleted[trigger_id] = entry.offset()
+            self.swept_to[trigger_id] = ""
+
+        if start is not None:
+            self.versions[trigger_id].add(activation.trigger_version)
+
     def _take_fact(self, fact: Fact, entry: Entry) -> None:
         plan = self.plans.get(fact.trigger_id)
         if plan is None:
             self._refuse(Refusal("trigger_deleted", "", (fact.participant,)), fact.trigger_id, None, entry)
             return
+        start = self.starts[fact.trigger_id]
+        if start is not None and fact.trigger_version not in self.versions[fact.trigger_id]:
+            self._refuse(Refusal("reset", ENDED, (fact.participant,)), fact.trigger_id, plan.version, entry)
+            return
+        assert start is None or start.epoch == EPOCHS[fact.trigger_version], f"{fact} counts after {start}"
         name = (fact.trigger_id, fact.key)
         outcome = plan.on_fact(
-            self._state(*name), fact.key, fact, entry.offset(), self.clocks, self.pauses[fact.trigger_id]
+            self._state(*name), fact.key, fact, entry.offset(), self._clocks_of(name[0]), self.pauses[name[0]]
         )
         self._apply(outcome, name, plan, entry)
 
     def _look_at(self, trigger_id: str, key: str, entry: Entry) -> None:
         plan = self.plans[trigger_id]
-        outcome = plan.on_time(self._state(trigger_id, key), key, self.clocks, self.pauses[trigger_id])
+        clocks = self._clocks_of(trigger_id)
+        outcome = plan.on_time(self._state(trigger_id, key), key, clocks, self.pauses[trigger_id])
         self._apply(outcome, (trigger_id, key), plan, entry)
 
     def _state(self, trigger_id: str, key: str) -> KeyState | None:
@@ -152,7 +201,8 @@ class Model:
             self._refuse(refusal, plan.trigger.id, plan.version, entry)
         self.states.pop(name, None)
         if outcome.state is not None:
-            self.states[name] = Kept(outcome.state, outcome.wake, entry.offset())
+            wake = Wake(outcome.wake.wall_ms) if name[0] in self.own_ms else outcome.wake
+            self.states[name] = Kept(outcome.state, wake, entry.offset())
 
     def _fire(self, firing: Firing, plan: KeyedPlan) -> None:
         run_id = firing.run_id.hex()

@@ -23,6 +23,10 @@ class Input(NamedTuple):
     sent: Sent
     definitions: int
     """Where the definitions topic ended that is in force for it."""
+    takers: frozenset[str]
+    """The triggers that take it here."""
+    in_lane: bool = False
+    """Whether it is read by a lane, for one trigger; what cannot be decoded was told when it was read for all."""
     again: frozenset[str] = frozenset()
     """The run ids that had been forgotten when it came."""
     time_ms: int = 0
@@ -46,6 +50,8 @@ class Expected:
     """What one input partition must lead to, in the order of its messages."""
 
     invocations: list[Invocation] = field(default_factory=list)
+    in_lanes: list[bool] = field(default_factory=list)
+    """Of each invocation, whether a lane has made it."""
     runs: list[TriggerRun] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
@@ -58,26 +64,40 @@ class Definitions:
 
     def __init__(self, written: Sequence[tuple[str, bytes | None]]) -> None:
         self._written = written
-        self._groups: dict[tuple[int, Route], LeafGroup | None] = {}
-        self._indexes: dict[int, RouteIndex] = {}
+        self._plans: dict[int, Mapping[str, Plan]] = {}
+        self._indexes: dict[tuple[int, frozenset[str]], RouteIndex] = {}
+        self._groups: dict[tuple[int, frozenset[str], Route], LeafGroup | None] = {}
 
-    def listeners(self, route: Route, definitions: int) -> LeafGroup | None:
-        """Who could accept a message with this routing part."""
-        known = (definitions, route)
+    def plans(self, definitions: int) -> Mapping[str, Plan]:
+        """Those that can be used, by id."""
+        if definitions not in self._plans:
+            newest = dict(self._written[:definitions])
+            made = {each: plan_of(value) for each, value in newest.items() if value is not None}
+            self._plans[definitions] = {each: plan for each, plan in made.items() if plan is not None}
+        return self._plans[definitions]
+
+    def listeners(self, route: Route, definitions: int, takers: frozenset[str]) -> LeafGroup | None:
+        """Who of the ``takers`` could accept a message with this routing part."""
+        known = (definitions, takers, route)
         if known not in self._groups:
-            self._groups[known] = self._index(definitions).group(route)
+            self._groups[known] = self._index(definitions, takers).group(route)
         return self._groups[known]
 
-    def _index(self, definitions: int) -> RouteIndex:
-        if definitions not in self._indexes:
-            newest = dict(self._written[:definitions])
-            plans = [plan_of(value) for value in newest.values() if value is not None]
-            self._indexes[definitions] = RouteIndex([each for each in plans if each is not None])
-        return self._indexes[definitions]
+    def has_listeners(self, route: Route | None, definitions: int) -> bool:
+        """Whether anybody could accept a message with this routing part, also one who does not take it yet."""
+        return route is None or self.listeners(route, definitions, frozenset(self.plans(definitions))) is not None
+
+    def _index(self, definitions: int, takers: frozenset[str]) -> RouteIndex:
+        known = (definitions, takers)
+        if known not in self._indexes:
+            self._indexes[known] = RouteIndex(
+                [plan for trigger_id, plan in self.plans(definitions).items() if trigger_id in takers]
+            )
+        return self._indexes[known]
 
 
 def expect(partition: TopicPartition, inputs: Iterable[Input], definitions: Definitions) -> Expected:
-    """Judge the messages of one partition, one after the other."""
+    """Judge the messages of one partition, one after the other: those of its lanes before those that all take."""
     expected = Expected()
     for each in inputs:
         _judge(_Place(partition, each), definitions, expected)
@@ -109,16 +129,14 @@ class _Place(NamedTuple):
 
 
 def _judge(place: _Place, definitions: Definitions, expected: Expected) -> None:
-    sent = place.input.sent
-    if sent.route is None:
-        expected.letters.append(place.letter("decode", None))
-        return
-    group = definitions.listeners(sent.route, place.input.definitions)
-    if group is None:
-        return
-    message = sent.meaning
+    sent, message = place.input.sent, place.input.sent.meaning
     if message is None:
-        expected.letters.append(place.letter("decode", None))
+        if not place.input.in_lane and definitions.has_listeners(sent.route, place.input.definitions):
+            expected.letters.append(place.letter("decode", None))
+        return
+    assert sent.route is not None, "what has a meaning has a routing part"
+    group = definitions.listeners(sent.route, place.input.definitions, place.input.takers)
+    if group is None:
         return
     matches, failures = group.match(message)
     for failure in failures:
@@ -150,6 +168,7 @@ def _fire(place: _Place, match: Match, message: Message, expected: Expected) -> 
         return
     expected.claims.add(run_id)
     expected.invocations.append(invocation)
+    expected.in_lanes.append(place.input.in_lane)
     expected.runs.append(_run(place, owner, leaf, message, invocation))
 
 

@@ -25,7 +25,7 @@ from stream_triggers.runtime.memory_log import Crashed, MemoryCluster, MemoryLog
 from stream_triggers.runtime.store import Changes
 from stream_triggers.runtime.topics import Topics, specs
 from tests.mutants import replaced
-from tests.simulation.chance import SHORT_RETENTION_MS, Profile, RandomFaults, Turn, draw_profile
+from tests.simulation.chance import SHORT_RETENTION_MS, START_MS, Profile, RandomFaults, Turn, draw_profile
 from tests.simulation.checks import Checks
 from tests.simulation.disk import Disk
 from tests.simulation.material import (
@@ -33,7 +33,8 @@ from tests.simulation.material import (
     RESETS,
     REVISIONS,
     SETTLED_MS,
-    START_MS,
+    STARTING_REVISIONS,
+    STARTING_USABLE,
     USABLE,
     Revision,
     Sent,
@@ -43,6 +44,7 @@ from tests.simulation.material import (
 )
 from tests.simulation.model import SWEPT_PER_TICK, TIMERS_PER_TICK
 from tests.simulation.process import FaultPoint, Process, ProgrammerError
+from tests.simulation.started import STARTING_IDS
 
 HEARTBEAT_MS = 300
 """How often a client in the background tells the group that it lives: a third of the shortest session."""
@@ -89,6 +91,8 @@ class World:
         """What was written to each input partition, each with where the definitions topic ended at that moment."""
         self.disks: dict[str, Disk] = {}
         self.processes: list[Process] = []
+        self._stored: dict[str, Revision] = {}
+        """What was written last under each trigger id."""
         self.seen: Counter[str] = Counter()
         """How processes have ended, and what their workers have counted."""
         self.is_healthy = False
@@ -101,7 +105,7 @@ class World:
             self._run()
 
     def _run(self) -> None:
-        self._define(USABLE, 8)
+        self._define(USABLE, STARTING_USABLE, 8)
         for slot in range(self.profile.slots):
             self._start(str(slot))
         kinds, weights = list(self.profile.weights), list(self.profile.weights.values())
@@ -192,18 +196,33 @@ class World:
             sent = some_message(self.random, self.topics, self.now_ms())
             before = {tp: len(entries) for tp, entries in self._entries(sent.topic).items()}
             self.cluster.write(sent.topic, [Outgoing(key=sent.key, value=sent.value)])
-            definitions = self._definitions_end()
+            definitions = self.definitions_end()
             for tp, entries in self._entries(sent.topic).items():
                 if len(entries) > before[tp]:
                     self.sent[tp].append((sent, definitions))
 
-    def _define(self, revisions: Sequence[Revision] = REVISIONS, at_most: int = 2) -> None:
+    def _define(
+        self,
+        revisions: Sequence[Revision] = REVISIONS,
+        starting: Sequence[Revision] = STARTING_REVISIONS,
+        at_most: int = 2,
+    ) -> None:
         for _ in range(self.random.randint(1, at_most)):
-            revision = self.random.choice(revisions)
+            is_starting = self.random.random() < self.profile.starting_chance
+            revision = self.random.choice(starting if is_starting else revisions)
             if revision.can_fail and self.profile.claim_retention_ms == SHORT_RETENTION_MS:
                 continue  # of what fails nothing tells whether it was a repeat that had been forgotten
-            record = Outgoing(key=revision.trigger_id.encode(), value=revision.value)
-            self.cluster.write(self.topics.trigger_definitions, [record])
+            if self._is_honest(revision):
+                self._stored[revision.trigger_id] = revision
+                record = Outgoing(key=revision.trigger_id.encode(), value=revision.value)
+                self.cluster.write(self.topics.trigger_definitions, [record])
+
+    def _is_honest(self, revision: Revision) -> bool:
+        """Whether a client writes this: nothing that starts in the future, and no epoch lowered under its start."""
+        start, stored = revision.start, self._stored.get(revision.trigger_id)
+        is_future = start is not None and start.since_ms > self.now_ms()
+        is_lower = stored is not None and stored.value is not None and revision.epoch < stored.epoch
+        return not is_future and (revision.value is None or revision.trigger_id not in STARTING_IDS or not is_lower)
 
     def _operate(self) -> None:
         """Authors and operators do something."""
@@ -223,7 +242,7 @@ class World:
             place = partition_of(record_key, self.profile.partitions)
             fact = reset_fact(trigger_id, plan.version, key, f"r{now_ms}", (topic, place), now_ms, "why not")
             form = canonical(plan.trigger)
-            defined = Defined(trigger_id, plan.version, stored[-1].offset(), form, False, plan.pause)
+            defined = Defined(trigger_id, plan.version, stored[-1].offset(), form, False, plan.pause, plan.start)
             written = Outgoing(key=record_key, value=encode(fact), partition=place)
             self.cluster.write(topic, [activation(defined, place, now_ms), written])
 
@@ -331,7 +350,13 @@ class World:
     def _entries(self, topic: str) -> dict[TopicPartition, list[object]]:
         return {partition.name: partition.entries for partition in self.cluster.topic(topic).partitions}  # type: ignore[misc]
 
-    def _definitions_end(self) -> int:
+    def definitions(self) -> list[tuple[str, bytes | None]]:
+        """What was written to the definitions topic."""
+        records = self.cluster.records(self.topics.trigger_definitions)
+        return [((entry.key() or b"").decode(), entry.value()) for entry in records]
+
+    def definitions_end(self) -> int:
+        """Where the definitions topic ends."""
         return self.cluster.partition(TopicPartition(self.topics.trigger_definitions, 0)).end
 
 
