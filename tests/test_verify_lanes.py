@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -19,7 +19,7 @@ from stream_triggers.runtime.keyed.progress import Lane, lane_record, read_lane
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log.topic import Entry
 from stream_triggers.runtime.worker import Worker
-from stream_triggers.verify import PHASES
+from stream_triggers.verify import PHASES, Report
 from tests.engine_bundle import SHIP, START_MS, EngineBundle, paid
 from tests.test_verify import change, compact_at_once, counts, entries, found, hide, judge, repeat
 
@@ -118,7 +118,7 @@ def test_a_topic_that_the_trigger_has_no_use_for_is_judged_as_ever() -> None:
 
 def middle_bundle(trigger: Mapping[str, Any] = LATE, start: Start = EARLIEST) -> tuple[EngineBundle, Worker]:
     """A trigger that has caught up with two or more of five events, and not with all of them."""
-    bundle, worker = past_bundle(batch_records_max=2)
+    bundle, worker = past_bundle(batch_records_max=2, commit_interval_ms=10)
     bundle.define(trigger, start=start)
     bundle.until(lambda: 2 <= place(bundle, start.epoch) < 5, worker)
     return bundle, worker
@@ -144,23 +144,113 @@ def test_before_a_lane_has_begun_nothing_is_missed() -> None:
     assert counts(judge(bundle)) == {"messages": 5, "expected": 5, "invocations": 5}
 
 
-@pytest.mark.parametrize("is_begun", [False, True])
-@pytest.mark.parametrize("trigger", [LATE, KEYED])
-def test_what_lanes_do_while_it_is_judged_is_no_fault(trigger: Mapping[str, Any], is_begun: bool) -> None:
-    bundle, worker = middle_bundle(trigger) if is_begun else past_bundle(batch_records_max=2)
-    if not is_begun:
-        bundle.define(trigger, start=EARLIEST)
-    worked: set[str] = set()
+Act: TypeAlias = Callable[[EngineBundle], None]
 
-    def work(phase: str, done: int, _total: int) -> None:
-        if done == 0:
-            worked.add(phase)
-            bundle.send(paid(f"while-{phase}"))
-            settle(bundle, worker)
+
+def judge_while(bundle: EngineBundle, *acts: Act) -> Report:
+    """The report of one that works while these things happen, one before each phase, and again afterwards."""
+    left = [*acts]
+
+    def work(_phase: str, done: int, _total: int) -> None:
+        if done == 0 and left:
+            left.pop(0)(bundle)
 
     report = judge(bundle, progress=work)
-    assert (report.findings, report.messages, worked) == ([], 5, set(PHASES))
     assert judge(bundle).findings == []
+    return report
+
+
+def go_on(*workers: Worker, epoch: int = 0) -> Act:
+    """Let the trigger catch up, with one event more."""
+
+    def act(bundle: EngineBundle) -> None:
+        bundle.send(paid(f"while-{place(bundle, epoch)}"))
+        settle(bundle, *workers, epoch=epoch)
+
+    return act
+
+
+def defined(trigger: Mapping[str, Any], start: Start | None = EARLIEST) -> Act:
+    return lambda bundle: bundle.define(trigger, start=start)
+
+
+@pytest.mark.parametrize("trigger", [LATE, KEYED])
+@pytest.mark.parametrize("phases", range(len(PHASES)))
+def test_what_a_lane_does_while_it_is_judged_is_no_fault(trigger: Mapping[str, Any], phases: int) -> None:
+    bundle, worker = middle_bundle(trigger)
+    report = judge_while(bundle, *[nothing] * phases, go_on(worker), go_on(worker))
+    assert (report.findings, report.messages) == ([], 5)
+
+
+@pytest.mark.parametrize("trigger", [LATE, KEYED])
+@pytest.mark.parametrize("phases", range(len(PHASES)))
+def test_a_lane_that_begins_while_it_is_judged_is_no_fault(trigger: Mapping[str, Any], phases: int) -> None:
+    bundle, worker = past_bundle(batch_records_max=2, commit_interval_ms=10)
+    bundle.define(trigger, start=EARLIEST)
+    report = judge_while(bundle, *[nothing] * phases, go_on(worker), go_on(worker))
+    assert (report.findings, report.messages) == ([], 5)
+
+
+@pytest.mark.parametrize("trigger", [LATE, KEYED])
+@pytest.mark.parametrize("phases", range(len(PHASES)))
+def test_a_trigger_that_is_applied_while_it_is_judged_is_no_fault(trigger: Mapping[str, Any], phases: int) -> None:
+    bundle, worker = past_bundle()
+
+    def act(bundle: EngineBundle) -> None:
+        bundle.define(trigger, start=EARLIEST)
+        go_on(worker)(bundle)
+
+    report = judge_while(bundle, *[nothing] * phases, act)
+    assert (report.findings, report.messages) == ([], 5)
+
+
+def test_an_epoch_that_is_raised_while_it_is_judged_does_not_change_the_lane_before() -> None:
+    bundle, worker = middle_bundle()
+    bundle.define({**LATE, "task": "orders.later"}, start=EARLIEST)
+    settle(bundle, worker)
+
+    def act(bundle: EngineBundle) -> None:
+        bundle.define({**AGAIN, "task": "orders.again"}, start=Start(0, 1))
+        go_on(worker, epoch=1)(bundle)
+
+    report = judge_while(bundle, act)
+    assert (report.findings, report.expected) == ([], 10)
+
+
+@pytest.mark.parametrize("is_noted", [False, True])
+def test_what_a_lane_does_before_it_ends_for_a_raised_epoch_is_no_fault(is_noted: bool) -> None:
+    bundle, worker = middle_bundle()
+    [last] = [lane for lane in lanes(bundle).values() if not lane.joined]
+    assert last.next_offset > 1
+    bundle.cluster.write("progress", [lane_record(last._replace(next_offset=1))])  # as if it was read before
+    bundle.define(AGAIN, start=Start(0, 1))
+
+    def act(bundle: EngineBundle) -> None:
+        bundle.send(paid("e5"))
+        bundle.work_off(worker)
+
+    functions = [act] if is_noted else []
+    report = judge(bundle, progress=lambda *_: functions.pop()(bundle) if functions else None)
+    assert (report.findings, report.expected) == ([], 6)
+
+
+def nothing(_bundle: EngineBundle) -> None:
+    """Nothing happens."""
+
+
+def test_a_lane_that_changes_hands_while_it_is_judged_is_no_fault() -> None:
+    bundle, worker = past_bundle(batch_records_max=1, commit_interval_ms=10)
+    bundle.define(LATE, start=EARLIEST)
+    bundle.until(lambda: place(bundle) >= 1, worker)
+
+    def act(bundle: EngineBundle) -> None:
+        bundle.until(lambda: place(bundle) >= 3, worker)
+        worker.close()
+        settle(bundle, bundle.ready("1"))
+
+    made = 5 + place(bundle)
+    report = judge_while(bundle, nothing, act)
+    assert (report.findings, report.messages, report.expected) == ([], 5, made)
 
 
 def test_a_trigger_that_is_changed_in_its_lane_is_judged_by_each_version() -> None:
@@ -395,7 +485,7 @@ def test_a_failure_in_a_lane_that_goes_on_is_no_fault_of_the_epoch_before() -> N
 
 @pytest.mark.parametrize(("is_before", "rejected"), [(True, 0), (False, 1)])
 def test_only_who_reads_for_all_reports_what_cannot_be_read(is_before: bool, rejected: int) -> None:
-    bundle = EngineBundle(batch_records_max=2)
+    bundle = EngineBundle(batch_records_max=2, commit_interval_ms=10)
     worker = bundle.ready()
     cut = encode(paid("cut"))[:-1]
     bundle.send(*(paid(f"e{number}") for number in range(5)))

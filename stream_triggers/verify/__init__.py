@@ -40,7 +40,9 @@ Workers may go on while this runs, and nothing they do in the meantime is a find
 5. An invocation of a message behind the committed positions is thus known by its run record, which has the position,
    and left out. One without a run record belongs to no message, or the record is missing: both are findings.
 6. The definitions are read after the first two steps, too: what was in force for a message before the committed
-   positions, and for a lane before its own, had been written by then.
+   positions, and for a lane before its own, had been written by then. What has been applied since is read when the
+   outputs have been, and the end of the facts is known: a trigger may have begun in the past meanwhile, and what its
+   lanes have made is no fault.
 7. After the end of each output topic those of the inputs and of the definitions are taken: no worker can have written
    anything there about a position behind them.
 8. The messages are read last, from positions that were fixed at the start.
@@ -204,7 +206,7 @@ class _Verification:
         self._read_output("dead letters", self._topics.dead_letters, self._outputs.take_dead_letters)
         self._look_for_older_notes(starts)
         self._begin_where_definitions_are_known()
-        self._history.settle(self._cluster, {place: self._scope.end(place) for place in self._scope.places.values()})
+        self._settle()
         self._read("messages", self._scope.starts, self._scope.ends, self._inputs.take)
         self._read_facts()
         self._replay()
@@ -256,10 +258,15 @@ class _Verification:
             known_from = self._history.known_from(place)
             self._scope.begin_at(place, self._scope.end(place) if known_from is None else known_from)
 
+    def _settle(self) -> None:
+        """Know who may have written what has been read, and what is before ends that have been taken."""
+        self._history.settle(self._cluster, {place: self._scope.end(place) for place in self._scope.places.values()})
+
     def _read_facts(self) -> None:
         """Read the facts there are, and compare them with what the messages ask for."""
         partitions = list(self._scope.facts_ends)
         starts, ends = self._scope.output_starts(partitions), self._cluster.end_offsets(partitions)
+        self._settle()
         self._facts.begin(self._cluster.start_offsets(partitions), self._cluster.end_offsets(self._scope.inputs))
         self._read("facts", starts, ends, self._facts.take)
         self._facts.judge()

@@ -77,8 +77,7 @@ class Definitions:
         self._gaps: list[_Gap] = []
         self._removable_before_ms = 0
         self._refused: dict[tuple[str, str], Misconfigured] = {}
-        self.read_to = 0
-        """Where the topic ended when it was read."""
+        self._read_to = 0
         self.versions: dict[str, list[Version]] = defaultdict(list)
         """What is there of each trigger, in order."""
         self.keyed: set[str] = set()
@@ -97,11 +96,20 @@ class Definitions:
         topic = self._partition.topic
         lag_ms = int(self._cluster.topics([topic])[topic].settings.get("min.compaction.lag.ms", "0"))
         self._removable_before_ms = now_ms - lag_ms + CLOCKS_DIFFER_MAX_MS
-        self.read_to = self.end()
-        start = self._cluster.start_offsets([self._partition])
-        for batch in read_between(self._cluster, start, {self._partition: self.read_to}):
+        self._read_to = self._cluster.start_offsets([self._partition])[self._partition]
+        self.read_on()
+        for trigger_id, versions in self.versions.items():
+            for version in versions:
+                if version.plan is not None:
+                    self._classify(trigger_id, version.plan)
+
+    def read_on(self) -> None:
+        """Read what has come since; in which way a trigger is judged stays as it was."""
+        end = self.end()
+        for batch in read_between(self._cluster, {self._partition: self._read_to}, {self._partition: end}):
             for record in batch:
                 self._take(record)
+        self._read_to = end
 
     def end(self) -> int:
         """Where the topic ends now."""
@@ -167,12 +175,14 @@ class Definitions:
     def _compile(self, trigger_id: str, value: bytes, definition: Definition | None) -> Plan | None:
         """The plan of a version; None where workers have quarantined it, too."""
         try:
-            plan = read_definition(trigger_id, value, self._functions)
+            return read_definition(trigger_id, value, self._functions)
         except Misconfigured as error:
             self._refused[trigger_id, "" if definition is None else definition.version] = error
             return None
         except UNUSABLE:
             return None
+
+    def _classify(self, trigger_id: str, plan: Plan) -> None:
         if plan.keyed is not None:
             self.keyed_versions[trigger_id, plan.version] = plan
             if plan.direct is None:
@@ -181,7 +191,6 @@ class Definitions:
                 self.paused.add((trigger_id, plan.version))
         if plan.keyed is None or plan.direct is not None:
             self.plain.add(trigger_id)
-        return plan
 
 
 def _applied_ms(version: Version) -> int | None:

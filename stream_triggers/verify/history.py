@@ -78,7 +78,8 @@ class History:
         insort(self._notes[place], (offset, state))
 
     def settle(self, cluster: Log, ends: Mapping[int, int]) -> None:
-        """All notes are there: from here on all can be asked. Each place was committed up to its end of ``ends``."""
+        """Everything can be asked, from all notes and what has been applied up to now; ``ends`` are those of places."""
+        self.definitions.read_on()
         before = {place: [note for note in self._notes[place] if note[0] < end] for place, end in ends.items()}
         self.lanes.lay(cluster, {place: notes[-1][1] for place, notes in before.items() if notes})
 

@@ -89,11 +89,10 @@ class Lanes:
 
     def note(self, place: int, trigger_id: str, offset: int, state: int) -> None:
         """From a position of an input partition on, the lane of a trigger uses its definition in a state."""
-        if state <= self._definitions.read_to:  # a later one is of a lane that has begun since, or gone on
-            insort(self._notes[place, trigger_id], (offset, state))
+        insort(self._notes[place, trigger_id], (offset, state))
 
     def lay(self, cluster: Log, states: Mapping[int, int]) -> None:
-        """Put together what has been read; ``states`` are those that each place was last known to be read with."""
+        """Put together what is known; ``states`` are those that each place was last known to be read with."""
         started = {each: self._definitions.versions[each] for each in self._definitions.started}
         found = [(each, version.start) for each, versions in started.items() for version in versions]
         starts = [(each, start) for each, start in found if start is not None]
@@ -137,7 +136,7 @@ class Lanes:
             pass
         elif self._may_be_repeated(place, versions, own):
             pieces, end = [Piece(first, is_missing=True)], end._replace(is_missing=end.is_ahead)
-        elif progress is not None:
+        else:
             pieces = self._pieces(place, trigger_id, own, first)
         return Lane(trigger_id, (*(piece for piece in pieces if piece.first < end.first), end))
 
@@ -153,7 +152,8 @@ class Lanes:
                 is_first = is_whole and not pieces
                 pieces.append(Piece(min(offset, self._first_of(place, version)) if is_first else offset, version.plan))
         if not pieces and is_whole:
-            return [Piece(first, own[0].plan)] if all(self._listens(place, each) for each in own) else []
+            begin = max(self._first_of(place, each) for each in own)
+            return [Piece(begin, own[0].plan)] if all(self._listens(place, each) for each in own) else []
         if not is_whole and (not pieces or pieces[0].first > first):
             pieces.insert(0, Piece(first, is_missing=True))
         return pieces

@@ -191,7 +191,6 @@ class Outputs:
         elif note.reason == "definitions_changed":
             self._history.note(place, note.offset, state)
         else:
-            self._definitions.require_allowed(trigger_id, note.trigger_version or "")
             self._history.lanes.note(place, trigger_id, note.offset, state)
 
     def _is_for_keyed(self, value: Invocation | TriggerRun | Decision) -> bool:
