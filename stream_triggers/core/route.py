@@ -71,8 +71,8 @@ class Plan:
     @property
     def kinds(self) -> frozenset[Kind]:
         """The kinds of messages that it may take."""
-        leaves = (*self.leaves, *(self.follower.leaves if self.follower is not None else ()))
-        return frozenset([cast(Kind, route[0]) for _, leaf, _ in leaves for route in _routes(leaf)])
+        happening = frozenset([cast(Kind, route[0]) for _, leaf, _ in self.leaves for route in _routes(leaf)])
+        return happening if self.follower is None else happening | {"status"}
 
 
 def plan(trigger: Trigger, functions: Functions, pause: Pause | None = None, start: Start | None = None) -> Plan:

@@ -189,6 +189,18 @@ def test_a_status_is_news_for_the_trigger_whose_run_it_is_of(
     assert matches(index_of(*FOLLOWERS), msgspec.structs.replace(OWN, **changes)) == found
 
 
+@pytest.mark.parametrize(
+    ("trigger", "kinds"),
+    [
+        ({"id": "t", "task": "bill", "when": {"event": "order.paid"}}, {"event"}),
+        ({"id": "t", "task": "bill", "when": {"any": [{"result": "a"}, {"exception": "b"}]}}, {"result", "exception"}),
+        (FOLLOWERS[0], {"event", "status"}),
+    ],
+)
+def test_the_kinds_of_messages_that_a_trigger_may_take(trigger: dict[str, Any], kinds: set[str]) -> None:
+    assert plan(parse_trigger(trigger), no_functions).kinds == kinds
+
+
 def test_news_and_matches_do_not_get_into_each_others_way() -> None:
     listening = {"any": [{"status": "bill", "is": "failed", "arguments": {"n": {"gt": 1}}}, {"event": "order.paid"}]}
     others = [{"id": f"t{n}", "when": {"status": "bill", "is": "failed", "arguments": {"n": n}}} for n in range(3)]
