@@ -21,7 +21,7 @@ from stream_triggers.runtime.memory_log import Crashed, Entry, Fault, MemoryLog,
 from stream_triggers.runtime.memory_log.group import Credentials, Seat
 from stream_triggers.runtime.store import Changes, MemoryStore
 from stream_triggers.runtime.worker import Worker
-from tests import keyed_mutants  # noqa: F401 - which adds to the table
+from tests import keyed_mutants, lane_mutants  # noqa: F401 - which add to the table
 from tests.engine_bundle import SHIP, EngineBundle, paid
 from tests.mutants import MUTANTS, Mutant
 from tests.simulation.world import fails

@@ -258,7 +258,7 @@ STARTING_REVISIONS: Sequence[Revision] = (
 PAUSED_IDS = frozenset(source["id"] for source in (_HOLD, _KEEP)) | {"x-held"}
 """The triggers that meet the keyed stage where they are paused, and fire directly elsewhere."""
 
-KEYED_IDS = PAUSED_IDS | {"t-both", "u-missing", "v-count"} | frozenset(source["id"] for source in _KEYED)
+KEYED_IDS = PAUSED_IDS | {"t-both", "u-missing", "v-count", "y-one"} | frozenset(source["id"] for source in _KEYED)
 """The triggers that meet the keyed stage, whatever their version, or where they are paused."""
 
 _UNKEYED = ("j-count", "k-every", "n-failing", "n-keep", "v-count", "x-held")
@@ -358,7 +358,7 @@ def _status(random: Random, time_ms: int) -> TaskStatus:
         time_ms=time_ms,
         attempt=random.randrange(1, 3),
         arguments={"order": random.choice(("o1", "x1"))},
-        trigger_id=random.choice((None, "b-any", "m-one", "m-one", "n-failing")),
+        trigger_id=random.choice((None, "b-any", "m-one", "m-one", "n-failing", "y-one")),
         trigger_key=random.choice((None, "o0", "o1", "o2")),
     )
 
@@ -377,8 +377,10 @@ def _result(random: Random, time_ms: int) -> TaskResult:
     )
 
 
-_INVOCATIONS = tuple(RunIds("m-one", 0).of_one("event", f"e{number}").hex() for number in range(6))
-"""Those of the trigger that lets one run go on at a time, whatever came of the events."""
+_INVOCATIONS = tuple(
+    RunIds(each, 0).of_one("event", f"e{number}").hex() for each in ("m-one", "m-one", "y-one") for number in range(6)
+)
+"""Those of the triggers that let one run go on at a time, whatever came of the events."""
 
 _TOPICS = Topics("triggers")
 _FOREIGN: Mapping[str, bytes] = {

@@ -42,6 +42,13 @@ _COUPON = {
     "args": {"coupon": "${event.payload.coupon}"},
 }
 _HELD = {"id": "x-held", "task": "orders.held", "when": {"any": [{"event": "cancelled"}, {"result": "orders.ship"}]}}
+_ONE = {
+    "id": "y-one",
+    "task": "orders.ship",
+    "key": "${event.payload.order}",
+    "when": {"event": "paid"},
+    "overlap": {"policy": "buffer_all", "max": 2, "ttl": "20s"},
+}
 
 STARTING: Sequence[Mapping[str, Any]] = (
     _SINCE,
@@ -62,6 +69,7 @@ STARTING: Sequence[Mapping[str, Any]] = (
     {**_COUNT, "when": {"count": {"exception": "*", "attempts": "every"}, "at_least": 2, "within": "30s"}, "epoch": 1},
     _COUPON,
     _HELD,
+    _ONE,
 )
 """What an author writes who knows what he does."""
 
@@ -85,6 +93,7 @@ _SINCE_MS: Mapping[str, Sequence[int]] = {
     "v-count": (_LATER_MS, _EARLIEST),
     "w-coupon": (_EARLIEST,),
     "x-held": (START_MS + 1500,),
+    "y-one": (_EARLIEST,),
 }
 """For each epoch, where it starts; from an epoch that is not listed on a trigger takes what comes."""
 
