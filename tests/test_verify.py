@@ -873,10 +873,10 @@ def test_a_fault_is_found_beside_live_workers() -> None:
 # Definitions
 
 
-def compact_at_once(bundle: EngineBundle) -> None:
-    """Let the definitions be compacted however young they are."""
+def compact_at_once(bundle: EngineBundle, lag_ms: int = 0) -> None:
+    """Let the definitions be compacted that are older than a lag."""
     topic = bundle.cluster.topic(bundle.topics.trigger_definitions)
-    topic.spec = replace(topic.spec, settings={**topic.spec.settings, "min.compaction.lag.ms": "0"})
+    topic.spec = replace(topic.spec, settings={**topic.spec.settings, "min.compaction.lag.ms": str(lag_ms)})
 
 
 def redefined() -> EngineBundle:

@@ -151,9 +151,8 @@ class Lanes:
             elif version is not None and version in own:
                 is_first = is_whole and not pieces
                 pieces.append(Piece(min(offset, self._first_of(place, version)) if is_first else offset, version.plan))
-        if not pieces and is_whole:
-            begin = max(self._first_of(place, each) for each in own)
-            return [Piece(begin, own[0].plan)] if all(self._listens(place, each) for each in own) else []
+        if not pieces and is_whole:  # it has come by no message at all
+            return [Piece(max(self._first_of(place, each) for each in own), own[0].plan)]
         if not is_whole and (not pieces or pieces[0].first > first):
             pieces.insert(0, Piece(first, is_missing=True))
         return pieces
