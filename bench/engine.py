@@ -20,6 +20,7 @@ import typer
 from bench.load import Work
 from bench.meter import Meter
 from stream_triggers.cli.run import collect_seldom
+from stream_triggers.core.record import Start
 from stream_triggers.runtime.clock import SystemClock
 from stream_triggers.runtime.functions import AllowedFunctions
 from stream_triggers.runtime.kafka import KafkaLog
@@ -61,6 +62,26 @@ def count(
             "transactions": engine.counters.transactions,
             "aborts": engine.counters.aborts,
         }
+        engine.close()
+    print(json.dumps(measured))
+
+
+@app.command()
+def catch_up(bootstrap_servers: str, name: str, application: str, messages: int) -> None:
+    """Pass ``messages`` that no trigger listens to; then apply one, and measure how it catches up with them."""
+    meter, work = Meter(), Work(bootstrap_servers, name, application)
+    with worker(work, "0") as engine:
+        engine.start()
+        while engine.counters.messages < messages:
+            engine.run_once(WAIT_S)
+        engine.commit()
+        work.apply_triggers(1, start=Start(0, 0))
+        meter.start()
+        while meter.messages < messages:
+            engine.run_once(WAIT_S)
+            meter.count(engine.counters.caught_up - meter.messages)
+        engine.commit()
+        measured = meter.result() | {"fired": engine.counters.fired, "aborts": engine.counters.aborts}
         engine.close()
     print(json.dumps(measured))
 

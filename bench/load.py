@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_triggers.config import Config
 from stream_triggers.core.message import Event
-from stream_triggers.core.record import Definition
+from stream_triggers.core.record import Definition, Start
 from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.codec import encode
@@ -95,17 +95,18 @@ class Work:
         log.create_topics([*wanted, *(TopicSpec(name, partitions, {}) for name in others)])
         log.close()
 
-    def apply_triggers(self, count: int) -> None:
+    def apply_triggers(self, count: int, start: Start | None = None) -> None:
         """One trigger that fires for every event of its code, or ``count`` of which the filter of one lets it fire."""
         filters = [{"currency": CURRENCY}, *({"currency": f"currency-{n}"} for n in range(1, count))]
         leaves = [{"event": CODES[0], "filter": each} for each in filters] if count > 1 else [{"event": CODES[0]}]
         args = {"order": "${event.payload.order}"}
-        self.apply(*({"id": f"trigger-{n}", "when": leaf, "task": TASK, "args": args} for n, leaf in enumerate(leaves)))
+        sources = ({"id": f"trigger-{n}", "when": leaf, "task": TASK, "args": args} for n, leaf in enumerate(leaves))
+        self.apply(*sources, start=start)
 
-    def apply(self, *sources: Mapping[str, Any]) -> None:
-        """These triggers, in their JSON form."""
+    def apply(self, *sources: Mapping[str, Any], start: Start | None = None) -> None:
+        """These triggers, in their JSON form, and where they start."""
         triggers = map(parse_trigger, sources)
-        definitions = [Definition(each.id, version(each), canonical(each), time_ms=0) for each in triggers]
+        definitions = [Definition(each.id, version(each), canonical(each), time_ms=0, start=start) for each in triggers]
         self._send(
             self.topics.trigger_definitions,
             ({"key": each.id.encode(), "value": encode(each)} for each in definitions),

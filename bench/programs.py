@@ -50,6 +50,11 @@ def engine_keyed(work: Work, facts: int) -> Measurement:
     return _measured([*_engine(work, facts, "0"), "--facts"])
 
 
+def engine_catching_up(work: Work, messages: int) -> Measurement:
+    """One worker of the engine with a trigger that starts when everything has been read."""
+    return _measured([*_PYTHON, "bench.engine", "catch-up", *_names(work), str(messages)])
+
+
 def judge(work: Work) -> Measurement:
     """Verification of what a worker has done; see ``bench.judging``."""
     return _measured([*_PYTHON, "bench.judging", *_names(work)])

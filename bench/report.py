@@ -146,6 +146,7 @@ _RATES = {
     "triggers": "Many triggers on one event code, half of the events fire one of them",
     "unmatched": "Events that no trigger listens to",
     "partitions": "Partitions of the input",
+    "start": "A trigger that starts in the past, half of the events fire",
 }
 """The scenarios that measure rates, and the titles of their tables."""
 
@@ -159,6 +160,9 @@ _LABELS = {
     "engine_to_kafka_streams": "engine : Kafka Streams, tuned",
     "engine_to_kafka_streams_plain": "engine : Kafka Streams, default settings",
     "many_to_few": "10,000 : 100",
+    "catching_up": "catching up with what was there",
+    "live": "taking the same as it comes",
+    "catching_up_to_live": "catching up : as it comes",
     "and": "two events by key, 100,000 keys open",
     "count": "ten events by key in a window",
     "timers": "one timer for each key",
@@ -178,7 +182,7 @@ def _row(name: str, measured: Mapping[str, Any] | str) -> list[str]:
     label = _LABELS.get(name, name)
     if isinstance(measured, str):
         return [label, measured, "", "", "", ""]
-    formats = _FORMATS if "rounds" in measured else [".2f"] * len(_FORMATS)
+    formats = _FORMATS if "rss_mb" in measured else [".2f"] * len(_FORMATS)
     cells = [
         format(measured[measure], form) if measure in measured else ""
         for measure, form in zip(_MEASURES, formats, strict=True)

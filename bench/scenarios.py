@@ -66,7 +66,8 @@ class Bench:
         work = Work(self.bootstrap_servers, f"{self.name}.{name}")
         self.tell(f"{name}: {triggers} triggers, {events:,} events")
         work.create_topics(partitions or PARTITIONS)
-        work.apply_triggers(triggers)
+        if triggers:
+            work.apply_triggers(triggers)
         if events:
             work.send_events(events, firing=firing)
         return work
@@ -133,6 +134,22 @@ def unmatched(bench: Bench) -> dict[str, Any]:
     }
     measured = bench.alternate(dict.fromkeys(run, work), lambda name, each: run[name](each))
     return measured | {"engine_to_floor": ratios(measured["engine"], measured["floor"])}
+
+
+def start(bench: Bench) -> dict[str, Any]:
+    """A trigger that starts in the past, alone with what it catches up with; and the same events as they come.
+
+    One round: topics know how far a trigger has come, so one that has never started needs new ones.
+    """
+    work = bench.work("start", triggers=0, events=bench.events_aside)
+    measured = {
+        "catching_up": programs.engine_catching_up(work.round(1), bench.events_aside),
+        "live": programs.engine(work.round(2), bench.events_aside),
+    }
+    for each in measured.values():
+        each.pop("timeline")
+    of, to = ({"rounds": [measured[name]]} for name in ("catching_up", "live"))
+    return measured | {"catching_up_to_live": ratios(of, to)}
 
 
 def partitions(bench: Bench) -> dict[str, Any]:
@@ -263,6 +280,7 @@ def _reached(result: Measurement, count: int) -> float:
 
 
 SCENARIOS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
-    each.__name__: each for each in (throughput, triggers, unmatched, partitions, workers, latency, keyed, verify)
+    each.__name__: each
+    for each in (throughput, triggers, unmatched, partitions, workers, start, latency, keyed, verify)
 }
 """All of them by name, in the order in which they run."""

@@ -141,6 +141,7 @@ class Counters:
     messages: int = field(default=0, metadata=_row("Messages read."))
     unmatched: int = field(default=0, metadata=_row("Messages that no trigger accepted."))
     matched: int = field(default=0, metadata=_row("Messages accepted by a trigger, counted once for each trigger."))
+    caught_up: int = field(default=0, metadata=_row("Messages read again for triggers that start in the past."))
     facts: int = field(default=0, metadata=_row("Facts of keyed triggers evaluated."))
     fired: int = field(default=0, metadata=_row("Invocations written."))
     decisions: Counter[Reason] = field(

@@ -210,7 +210,9 @@ class RouteStage:
                 unmatched += 1
             for failure in failures:
                 self._failed("filter_failed", failure, kind, message, record, outputs)
-        if not view.is_lane:
+        if view.is_lane:
+            self._counters.caught_up += len(records)
+        else:
             self._counters.messages += len(records)
             self._counters.unmatched += unmatched
         self._counters.matched += len(firings)
