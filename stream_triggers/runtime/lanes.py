@@ -28,7 +28,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -131,14 +131,14 @@ class Lanes:
     # Lanes are opened
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
-        """Follow the definitions: every trigger that has a start gets a lane in each, unless it has joined there."""
-        started = self._definitions.started
-        self._listening = {trigger_id: plan.kinds for trigger_id, plan in started.items()}
-        fresh: dict[Start, list[tuple[TopicPartition, str]]] = defaultdict(list)
-        for partition in partitions:
-            if partition.topic not in self._kinds:
-                continue
-            before = self._lanes.pop(partition, {})
+        """Follow the definitions: every trigger that has a start gets a lane in each, unless it has joined there.
+
+        Asks the brokers where new ones begin; nothing changes if there is no answer.
+        """
+        started, inputs = self._definitions.started, [each for each in partitions if each.topic in self._kinds]
+        lanes, fresh = list[Lane](), defaultdict[Start, list[tuple[TopicPartition, str]]](list)
+        for partition in inputs:
+            before = self._lanes.get(partition, {})
             for trigger_id, plan in started.items():
                 start = _start_of(plan)
                 lane = before.get(trigger_id)
@@ -147,20 +147,25 @@ class Lanes:
                 if lane is None:
                     fresh[start].append((partition, trigger_id))
                 elif not lane.joined:
-                    self._put(lane)
-        self._open_fresh(fresh)
+                    lanes.append(lane)
+        lanes += self._fresh(fresh)
+        self._listening = {trigger_id: plan.kinds for trigger_id, plan in started.items()}
+        for partition in inputs:
+            self._lanes.pop(partition, None)
+        for lane in sorted(lanes):
+            self._put(lane)
         self.note_again()
 
     def note_again(self) -> None:
         """Note once more which definitions the lanes use."""
         self._noted.clear()
 
-    def _open_fresh(self, fresh: Mapping[Start, Sequence[tuple[TopicPartition, str]]]) -> None:
-        for start, places in fresh.items():
-            partitions = {partition for partition, _ in places}
-            first = self._cluster.offsets_at(partitions, start.since_ms)
-            for partition, trigger_id in places:
-                self._put(Lane(partition, trigger_id, start.epoch, first[partition], start.since_ms, joined=False))
+    def _fresh(self, places: Mapping[Start, Sequence[tuple[TopicPartition, str]]]) -> Iterator[Lane]:
+        """The lanes of triggers that have none in these places."""
+        for start, found in places.items():
+            first = self._cluster.offsets_at({partition for partition, _ in found}, start.since_ms)
+            for partition, trigger_id in found:
+                yield Lane(partition, trigger_id, start.epoch, first[partition], start.since_ms, joined=False)
 
     # Lanes are read
 

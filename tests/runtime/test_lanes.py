@@ -412,6 +412,27 @@ def test_a_question_that_goes_unanswered_loses_no_partition(question: str, topic
     assert bundle.fired() == ["note event/e1", "ship event/e1", "note event/e2", "ship event/e2"]
 
 
+def test_without_an_answer_where_a_new_lane_begins_none_is_open_of_its_partition(bundle: EngineBundle) -> None:
+    worker = history(bundle, 30)
+    bundle.define(LATE, start=EARLIEST)
+    bundle.until(lambda: len(bundle.fired()) >= 10, worker)
+    worker.close()
+    bundle.define({**LATE, "id": "later"}, start=EARLIEST)
+    log = UnansweredLog(bundle, "at", "events")
+    other = bundle.start(log=log)
+
+    def go_on() -> bool:
+        with suppress(Unavailable):
+            other.run_once(0.2)
+        return log.was_asked
+
+    bundle.until(go_on)
+    assert other._local is not None
+    assert not other._local.lanes.has_any
+    catch_up(bundle, other, trigger_id="later")
+    assert sorted(bundle.fired()) == sorted(f"{each} event/e{n}" for each in ("late", "later") for n in range(30))
+
+
 # Triggers with memory
 
 
