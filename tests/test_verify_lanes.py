@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
+from stream_triggers.core.invocation import NOTES, Decision, Invocation, TriggerRun
 from stream_triggers.core.message import Participant, Position, TaskStatus
 from stream_triggers.core.record import Fact, Pause, Start
 from stream_triggers.core.report import status_of
@@ -21,7 +23,7 @@ from stream_triggers.runtime.memory_log.topic import Entry
 from stream_triggers.runtime.worker import Worker
 from stream_triggers.verify import PHASES, Report
 from tests.engine_bundle import SHIP, START_MS, EngineBundle, paid
-from tests.test_verify import HOUR_MS, change, compact_at_once, counts, entries, found, hide, judge, repeat
+from tests.test_verify import HOUR_MS, NOTE, change, compact_at_once, counts, entries, found, hide, judge, repeat
 
 EARLIEST = Start(0, 0)
 LATE = {**SHIP, "id": "late", "task": "orders.late"}
@@ -406,6 +408,31 @@ def test_a_fault_in_a_lane_is_found(plant: Callable[[EngineBundle], None], findi
     assert found(judge(bundle)) == []
     plant(bundle)
     assert found(judge(bundle)) == findings
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_single_output_of_lanes_is_lost_or_doubled_is_found(data: st.DataObject) -> None:
+    bundle = EngineBundle(partitions=2)
+    worker = bundle.ready()
+    bundle.send(
+        paid("e0", amount=9, coupon="c"),  # fires
+        paid("e0", amount=9, coupon="c"),  # repeats
+        paid("e1", amount=1),  # does not match
+        paid("e2", amount="much"),  # the filter fails
+        paid("e3", amount=9),  # arguments fail
+    )
+    bundle.work_off(worker)
+    for epoch in (0, 1):
+        bundle.define({**NOTE, "epoch": epoch}, start=Start(0, epoch))
+        settle(bundle, worker, epoch=epoch)
+    topics = ("invocations", "trigger-runs", "dead-letters")
+    outputs = [entry for topic in topics for entry in entries(bundle, topic)]
+    outputs = [entry for entry in outputs if getattr(decode(entry.value()), "reason", "") not in NOTES]
+    assert len(outputs) == 2 * (1 + 1 + 1 + 2 + 2)
+    entry = data.draw(st.sampled_from(outputs))
+    data.draw(st.sampled_from([lambda: hide(entry), lambda: repeat(bundle, entry)]))()
+    assert len(judge(bundle).findings) == 1
 
 
 def test_a_run_of_a_message_before_the_start_is_unexpected() -> None:
