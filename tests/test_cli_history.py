@@ -10,9 +10,12 @@ from typer.testing import CliRunner
 
 from stream_triggers.cli import app, cluster, reading
 from stream_triggers.cli.history import SHOWN, Entry, Range, look
+from stream_triggers.core.invocation import Decision
 from stream_triggers.core.message import Event
 from stream_triggers.core.record import Definition, Pause, Start
 from stream_triggers.errors import Rejected
+from stream_triggers.runtime.codec import encode
+from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.worker import Worker
 from tests.engine_bundle import START_MS, EngineBundle
 
@@ -102,6 +105,31 @@ def test_of_a_key_its_runs_and_what_was_decided_of_its_messages_is_told(bundle: 
     assert [each for each in seen(bundle, "ship", "o1") if " " in each] == ["ran p1", "duplicate p1"]
 
 
+def test_why_a_key_was_refused_is_told_when_the_facts_that_led_to_it_are_gone(bundle: EngineBundle) -> None:
+    for partition, end in (
+        bundle.log("onlooker").end_offsets([TopicPartition("trigger-facts", n) for n in (0, 1)]).items()
+    ):
+        bundle.cluster.trim(partition, end)
+    assert [each for each in seen(bundle, "later", "o1") if " " in each] == ["ran p1", "rate_limited p3"]
+    assert [each for each in seen(bundle, "later", "o4") if " " in each] == ["paused p4"]
+
+
+def test_what_was_decided_of_a_message_for_another_key_is_not_told(bundle: EngineBundle) -> None:
+    other = Decision("late", "events", 0, 0, START_MS, "later", kind="event", id="p1", key="o9")
+    bundle.write("trigger-runs", encode(other))
+    assert [each for each in seen(bundle, "later", "o9") if " " in each] == ["late p1"]
+    assert "late p1" not in seen(bundle, "later", "o1")
+
+
+def test_a_fact_that_failed_is_told_for_its_key(bundle: EngineBundle) -> None:
+    bundle.define({**SHIP, "id": "bounded", "rate_limit": {"max": 9, "per": "1h"}})
+    worker = bundle.ready()
+    bundle.send(*(Event("paid", f"{order}-untold", START_MS, None, {"order": order}) for order in ("o1", "o2")))
+    work(bundle, worker)
+    worker.close()
+    assert seen(bundle, "bounded", "o1") == ["applied", "dead letter", "arguments_failed o1-untold"]
+
+
 def test_only_what_lies_in_the_time_is_told(bundle: EngineBundle) -> None:
     first, last = START_MS + 400, START_MS + 900
     assert seen(bundle, "ship", wanted=Range(None, START_MS + 450)) == ["applied", *seen(bundle, "ship")[1:4]]
@@ -149,8 +177,8 @@ def test_the_command_prints_a_row_for_each_entry() -> None:
     assert re.fullmatch(r"version [0-9a-f]{16}", rows[1][2])
     ran = [row[1:4] for row in rows if row[-1].startswith("orders.pack run=")]
     assert ["ran", "o1", "event/p1"] in ran
-    assert any(row[1:] == ["rate_limited", "event/p3", "there were 1 in 1h"] for row in rows)
-    assert any(row[1:] == ["paused", "event/p4", "the trigger is paused by ann: too many"] for row in rows)
+    assert any(row[1:] == ["rate_limited", "o1", "event/p3", "there were 1 in 1h"] for row in rows)
+    assert any(row[1:] == ["paused", "o4", "event/p4", "the trigger is paused by ann: too many"] for row in rows)
     [paused] = [row for row in rows if row[1] == "paused" and row[2].startswith("version")]
     assert paused[2].endswith(", drop since 2023-11-14T22:13:20.000Z by ann: too many")
 

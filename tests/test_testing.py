@@ -80,7 +80,7 @@ def test_a_retry_is_a_decision() -> None:
     tester = TriggerTester(SHIP)
     for _ in range(2):
         tester.send("paid", {"order": 7, "total": 9}, id="e1")
-    assert tester.decisions == [Decision("ship", "duplicate", "", "e1", tester.now)]
+    assert tester.decisions == [Decision("ship", "duplicate", "", "e1", None, tester.now)]
     tester.assert_runs("ship", 1)
 
 
@@ -290,7 +290,7 @@ def test_a_crash_changes_nothing(point: Any, keep_state: bool) -> None:
     tester.send("registered", {"user": 1})
     assert tester.crashes == 3
     assert sorted(run.trigger for run in tester.runs) == ["both", "hourly", "hourly", "ship", "welcome"]
-    assert [each.reason for each in tester.decisions] == ["vetoed", "cooling_down"]
+    assert [(each.reason, each.key) for each in tester.decisions] == [("vetoed", "7"), ("cooling_down", "1")]
 
 
 def test_a_second_worker_goes_on_with_what_the_first_has_kept_and_back() -> None:

@@ -157,6 +157,11 @@ def change_arguments(bundle: EngineBundle) -> None:
     entry._value = encode(Invocation(**{**fields, "arguments": {"order": "o9"}}))
 
 
+def change_key(bundle: EngineBundle) -> None:
+    entry = made(bundle, "trigger-runs", Decision, "missing")
+    entry._value = encode(msgspec.structs.replace(decode(entry.value(), (Decision,)), key="o9"))
+
+
 def forge(bundle: EngineBundle) -> None:
     value = decode(made(bundle, "invocations", Invocation).value(), (Invocation,))
     fields = {name: getattr(value, name) for name in value.__struct_fields__}
@@ -172,9 +177,10 @@ def forge(bundle: EngineBundle) -> None:
         (lambda bundle: repeat(bundle, "invocations", Invocation), ["duplicated both"]),
         (lambda bundle: repeat(bundle, "trigger-runs", TriggerRun), ["duplicated both"]),
         (change_arguments, ["wrong both"]),
+        (change_key, ["unreported missing"]),
         (forge, ["unexpected both"]),
     ],
-    ids=["lost", "unrecorded", "unreported", "twice", "recorded twice", "wrong", "forged"],
+    ids=["lost", "unrecorded", "unreported", "twice", "recorded twice", "wrong", "wrong key", "forged"],
 )
 def test_a_planted_fault_is_found(plant: Callable[[EngineBundle], None], found: list[str]) -> None:
     bundle = busy()

@@ -6,8 +6,8 @@ Rules:
 2. The time is Kafka's, of the record that says it: when it was decided, not when the message was sent.
 3. Of however many entries those are kept that are shown, the latest: memory does not grow with what there is, but with
    the messages and runs of a key that is asked for.
-4. With a key, a decision or a dead letter is told if the facts say that its message came to that key, or if it is about
-   a run of the key.
+4. With a key, a decision is told that names it. So is one that names none, or a dead letter, if the facts say that its
+   message came to that key, or if it is about a run of the key.
 """
 
 from __future__ import annotations
@@ -190,15 +190,15 @@ class _Concerns:
     def __init__(self, trigger_id: str, key: str | None) -> None:
         self._trigger_id = trigger_id
         self._key = key
+        self._name = state_key(trigger_id, key or "")
         self._messages: set[tuple[str, str]] = set()
         self._positions: set[tuple[str, int, int]] = set()
         self._runs: set[str] = set()
 
     def note(self, facts: Iterable[Record]) -> None:
         """Remember which messages have come to the key."""
-        name = state_key(self._trigger_id, self._key or "")
         for record in facts:
-            fact = _value(record) if record.key() == name else None
+            fact = _value(record) if record.key() == self._name else None
             if isinstance(fact, Fact):
                 one = fact.participant
                 self._messages.add((one.kind, one.id))
@@ -215,10 +215,13 @@ class _Concerns:
                 if value.key == self._key:
                     self._runs.add(value.run_id)
                 return value.key == self._key
-            case Decision():
+            case Decision(key=None):
                 return value.run_id in self._runs or (value.kind, value.id) in self._messages
+            case Decision():
+                return value.key == self._key
             case DeadLetter():
-                return (value.topic, value.partition, value.offset) in self._positions
+                position = value.topic, value.partition, value.offset
+                return value.key == self._name or position in self._positions
 
 
 def _value(record: Record) -> Any:
@@ -266,7 +269,7 @@ def _told(value: Definition | TriggerRun | Decision | DeadLetter | None) -> tupl
             return "", f"{value.topic}/{value.partition}@{value.offset}", ""
         case Decision():
             run = f"run={value.run_id}" if value.run_id else ""
-            return "", f"{value.kind}/{value.id}" if value.id else "", value.detail or run
+            return value.key or "", f"{value.kind}/{value.id}" if value.id else "", value.detail or run
         case DeadLetter():
             return "", f"{value.topic}/{value.partition}@{value.offset}", f"{value.stage}: {value.error}"
         case None:

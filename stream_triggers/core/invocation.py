@@ -116,7 +116,10 @@ class TriggerRun(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Something that was not fired, and why."""
+    """Something that was not fired, and why.
+
+    ``key`` is what the trigger remembers or orders by; None where there is none, or where it is not known or too long.
+    """
 
     reason: Reason
     topic: str
@@ -129,6 +132,7 @@ class Decision(msgspec.Struct, frozen=True):
     run_id: str | None = None
     kind: Kind | Literal[""] = ""
     id: str = ""
+    key: str | None = None
 
 
 class RunIds:

@@ -96,8 +96,8 @@ class Journal:
 
     def _take_decision(self, value: DecisionRecord, record: Record) -> None:
         if value.reason not in NOTES:
-            decided = Decision(value.trigger_id or "", value.reason, value.detail, value.id, _time(record))
-            self.decisions.append(decided)
+            about = value.trigger_id or "", value.reason, value.detail, value.id, value.key
+            self.decisions.append(Decision(*about, _time(record)))
 
     def _take_letter(self, value: DeadLetterRecord, record: Record) -> None:
         letter = DeadLetter(value.trigger_id or "", value.stage, value.error, value.topic, value.value, _time(record))

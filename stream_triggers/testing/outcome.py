@@ -40,18 +40,23 @@ class Run:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Decision:
-    """Something that a trigger did not fire, and why; ``message`` is the id of the message it is about."""
+    """Something that a trigger did not fire, and why; ``message`` is the id of the message it is about.
+
+    ``key`` is the one of the trigger, None also where the engine does not know it.
+    """
 
     trigger: str
     reason: str
     detail: str
     message: str
+    key: str | None
     time: str = field(compare=False)
 
     def __repr__(self) -> str:
         about = f" {_short(self.message)}" if self.message else ""
+        key = "" if self.key is None else f" key={self.key}"
         detail = f": {self.detail}" if self.detail else ""
-        return f"<{self.trigger} {self.reason}{about} at {self.time}{detail}>"
+        return f"<{self.trigger} {self.reason}{about}{key} at {self.time}{detail}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

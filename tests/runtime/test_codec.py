@@ -91,7 +91,7 @@ runs = st.builds(
     TriggerRun, filled, texts, ints, filled, filled, filled, instants, maybe, tuples_of(participants), maybe, ints
 )
 decisions = st.builds(
-    Decision, reasons, texts, ints, longs, instants, maybe, maybe, texts, maybe, kinds | st.just(""), texts
+    Decision, reasons, texts, ints, longs, instants, maybe, maybe, texts, maybe, kinds | st.just(""), texts, maybe
 )
 dead_letters = st.builds(
     DeadLetter,

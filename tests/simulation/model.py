@@ -171,11 +171,11 @@ class Model:
     def _take_fact(self, fact: Fact, entry: Entry) -> None:
         plan = self.plans.get(fact.trigger_id)
         if plan is None:
-            self._refuse(Refusal("trigger_deleted", "", (fact.participant,)), fact.trigger_id, None, entry)
+            self._refuse(Refusal("trigger_deleted", "", (fact.participant,)), (fact.trigger_id, fact.key), None, entry)
             return
         start = self.starts[fact.trigger_id]
         if start is not None and fact.trigger_version not in self.versions[fact.trigger_id]:
-            self._refuse(Refusal("reset", ENDED, (fact.participant,)), fact.trigger_id, plan.version, entry)
+            self._refuse(Refusal("reset", ENDED, (fact.participant,)), (fact.trigger_id, fact.key), plan.version, entry)
             return
         assert start is None or start.epoch == EPOCHS[fact.trigger_version], f"{fact} counts after {start}"
         name = (fact.trigger_id, fact.key)
@@ -198,7 +198,7 @@ class Model:
         for firing in outcome.firings:
             self._fire(firing, plan)
         for refusal in outcome.refusals:
-            self._refuse(refusal, plan.trigger.id, plan.version, entry)
+            self._refuse(refusal, name, plan.version, entry)
         self.states.pop(name, None)
         if outcome.state is not None:
             wake = Wake(outcome.wake.wall_ms) if name[0] in self.own_ms else outcome.wake
@@ -240,7 +240,8 @@ class Model:
             )
         )
 
-    def _refuse(self, refusal: Refusal, trigger_id: str, version: str | None, entry: Entry) -> None:
+    def _refuse(self, refusal: Refusal, name: tuple[str, str], version: str | None, entry: Entry) -> None:
+        trigger_id, key = name
         named = [each for each in refusal.participants[-1:] if each.partition >= 0]
         run_id = None if refusal.run_id is None else refusal.run_id.hex()
         if named:
@@ -251,7 +252,7 @@ class Model:
             place = (entry.topic(), entry.partition(), entry.offset(), entry.timestamp()[1])
             kind, message_id = "schedule", ""
         self.decisions.append(
-            Decision(refusal.reason, *place, trigger_id, version, refusal.detail, run_id, kind, message_id)
+            Decision(refusal.reason, *place, trigger_id, version, refusal.detail, run_id, kind, message_id, key or None)
         )
         if refusal.reason in STAGES and self.fact is not None:
             fact, self.fact = self.fact, None

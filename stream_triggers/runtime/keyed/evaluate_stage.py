@@ -154,10 +154,10 @@ class _Batch:
         plan = self._stage.plan_of(active) if active.form else None
         if plan is None:
             reason: Reason = "trigger_unusable" if active.form else "trigger_deleted"
-            self._refuse(Refusal(reason, "", (fact.participant,)), active, record)
+            self._refuse(Refusal(reason, "", (fact.participant,)), active, key, record)
             return
         if not active.takes(fact.trigger_version):
-            self._refuse(Refusal("reset", ENDED, (fact.participant,)), active, record)
+            self._refuse(Refusal("reset", ENDED, (fact.participant,)), active, key, record)
             return
         before, clocks = partition.get(key), partition.clocks_of(active)
         state = before.state if before.at >= active.void_before else None
@@ -165,7 +165,7 @@ class _Batch:
             before, state, partial(plan.on_fact, state, fact.key, fact, at, clocks, active.pause), (fact.participant,)
         )
         if refusal is not None:
-            self._refuse(refusal, active, record)
+            self._refuse(refusal, active, key, record)
         size = len(record.value() or b"")
         self._take(outcome, plan, active, key, before, record, size, always=bool(before.problem))
 
@@ -217,7 +217,7 @@ class _Batch:
         name = key.partition(NUL)[2].decode()
         refusal, outcome = _stepped(before, state, partial(plan.on_time, state, name, clocks, active.pause))
         if refusal is not None:
-            self._refuse(refusal, active, record)
+            self._refuse(refusal, active, key, record)
             outcome = msgspec.structs.replace(outcome, wake=NEVER)
         self._take(outcome, plan, active, key, before, record, TICK_STATE_BYTES, always=True)
 
@@ -235,23 +235,23 @@ class _Batch:
     ) -> None:
         """Write what a step has made; ``always``, also when nothing is to be remembered anew: its timer is over."""
         for firing in outcome.firings:
-            self._fire(firing, plan, active, record)
+            self._fire(firing, plan, active, key, record)
         for refusal in outcome.refusals:
-            self._refuse(refusal, active, record)
+            self._refuse(refusal, active, key, record)
         wake = outcome.wake if active.watermark_ms is None else Wake(outcome.wake.wall_ms)
         if always or outcome.state is not before.state or wake != before.wake:
             size = self._partition.put(key, outcome.state, wake, record.offset(), more_bytes)
             if size > SIZE_CHECKED_BYTES and outcome.state is not None:
                 self._bound(key, outcome, active, record)
 
-    def _fire(self, firing: Firing, plan: Plan, active: Active, record: Record) -> None:
+    def _fire(self, firing: Firing, plan: Plan, active: Active, key: bytes, record: Record) -> None:
         invocation, run, run_hex = write_firing(firing, plan.trigger, plan.version)
         size, limit = max(len(invocation), len(run)), RUN_BYTES_MAX
         if size > limit:
             detail = (
                 f"a run with {counted(len(firing.participants), 'participant')} has {size} bytes, the limit is {limit}"
             )
-            self._refuse(Refusal("arguments_failed", detail, firing.participants, firing.run_id), active, record)
+            self._refuse(Refusal("arguments_failed", detail, firing.participants, firing.run_id), active, key, record)
             return
         out_key = firing.key.encode() if firing.key else run_hex
         self._outputs.invocations.append({"value": invocation, "key": out_key})
@@ -265,7 +265,7 @@ class _Batch:
             detail = (
                 f"the state of key {key.partition(NUL)[2].decode()!r} has {size} bytes, the limit is {STATE_BYTES_MAX}"
             )
-            self._refuse(Refusal("hot_key", detail), active, record)
+            self._refuse(Refusal("hot_key", detail), active, key, record)
             self._partition.put(key, None, NEVER, record.offset(), 0)
 
     def _sweep(self, record: Record) -> None:
@@ -283,8 +283,8 @@ class _Batch:
             elif plan is not None:
                 self._look_at(key, plan, active, record)
 
-    def _refuse(self, refusal: Refusal, active: Active, record: Record) -> None:
-        """Write a decision, about the position of the last message that took part, else of the record itself."""
+    def _refuse(self, refusal: Refusal, active: Active, key: bytes, record: Record) -> None:
+        """Write a decision about the state ``key``, and the last message that took part, else the record itself."""
         self._stage.count_decision(refusal.reason)
         last = refusal.participants[-1] if refusal.participants else None
         if last is None or last.partition == NO_POSITION:
@@ -303,9 +303,10 @@ class _Batch:
             run_id=None if refusal.run_id is None else refusal.run_id.hex(),
             kind=last.kind,
             id=last.id,
+            key=_told_key(key),
         )
-        key = (decision.run_id or decision.id).encode()
-        self._outputs.runs.append({"value": encode(decision), "key": key, "partition": self._stage.runs_partition})
+        out_key = (decision.run_id or decision.id).encode()
+        self._outputs.runs.append({"value": encode(decision), "key": out_key, "partition": self._stage.runs_partition})
         if self._fact is not None and refusal.reason in FAILED:
             fact, self._fact = self._fact, None
             self._dead_letter(fact, FAILED[refusal.reason], refusal.detail, active.trigger_id)
@@ -325,6 +326,12 @@ def _stepped(
         return None, step()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the trouble of one trigger and key
         return Refusal("step_failed", raised_text(error), about), Outcome(state, (), (), before.wake)
+
+
+def _told_key(name: bytes) -> str | None:
+    """The key in a state key; None for the empty one, of what has no key, and for one that no router lets pass."""
+    key = name.partition(NUL)[2]
+    return (key.decode(errors="replace") or None) if len(key) <= TEXT_BYTES_MAX else None
 
 
 def _partition(record: Record) -> int:

@@ -244,10 +244,14 @@ class Bench:
         found = [decode(each["value"], (Invocation,)) for outputs in self.outputs for each in outputs.invocations]
         return [f"{each.task} {each.key}: {' '.join(each.causes)}" for each in found]
 
+    def decisions(self) -> list[Decision]:
+        """Every decision so far."""
+        found = [decode(each["value"]) for outputs in self.outputs for each in outputs.runs]
+        return [each for each in found if isinstance(each, Decision)]
+
     def decided(self) -> list[str]:
         """Reason and message of every decision so far."""
-        found = [decode(each["value"]) for outputs in self.outputs for each in outputs.runs]
-        return [f"{each.reason} {each.trigger_id} {each.id}" for each in found if isinstance(each, Decision)]
+        return [f"{each.reason} {each.trigger_id} {each.id}" for each in self.decisions()]
 
 
 def contents(store: Store) -> dict[str, dict[bytes, bytes]]:

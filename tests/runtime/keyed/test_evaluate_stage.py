@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_triggers.core.invocation import Decision, Invocation, TriggerRun
-from stream_triggers.core.message import Participant
-from stream_triggers.core.record import Activation, Behind, DeadLetter, Fact, Start
+from stream_triggers.core.message import TEXT_BYTES_MAX, Participant
+from stream_triggers.core.record import Activation, Behind, DeadLetter, Fact, Start, Tick
 from stream_triggers.errors import Corrupt
 from stream_triggers.runtime.codec import decode
 from stream_triggers.runtime.keyed import evaluate_stage
@@ -103,6 +103,47 @@ def test_what_is_due_is_looked_at_in_order_of_instant_and_key_and_not_all_at_onc
     assert bench.fired() == ["alone b: event/e-b", "alone a: event/e-a"]
     bench.process(tick(watermark_ms=5000))
     assert bench.fired()[2:] == ["alone c: event/e-c", "alone x: event/e-x"]
+
+
+# Decisions
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [fact("a", "e1", "o1")],
+        [active(form("broken")), fact("a", "e1", "o1")],
+        [active(start=Start(0, 1)), msgspec.structs.replace(fact("a", "e1", "o1"), trigger_version="older")],
+        [active(), fact("none of its leaves", "e1", "o1")],
+        [active(), fact("a", "e1", "o1"), fact("b", "e2", "o1")],
+        [active(form("raising", at="fact", error="ValueError")), fact("a", "e1", "o1")],
+        [active(form("raising", at="time", error="ValueError")), fact("a", "e1", "o1"), tick(watermark_ms=5000)],
+    ],
+    ids=["deleted", "unusable", "started again", "refused", "too large", "failed", "failed as time passes"],
+)
+def test_a_decision_names_the_key_of_the_state_that_it_is_about(
+    monkeypatch: pytest.MonkeyPatch, records: list[Fact | Activation | Tick]
+) -> None:
+    monkeypatch.setattr(evaluate_stage, "RUN_BYTES_MAX", 10)
+    bench = Bench()
+    bench.process(*records)
+    assert [each.key for each in bench.decisions()] == ["o1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("", None),
+        ("o\0n", "o\0n"),
+        ("ö" * (TEXT_BYTES_MAX // 2), "ö" * (TEXT_BYTES_MAX // 2)),
+        ("ö" * (TEXT_BYTES_MAX // 2) + "x", None),
+    ],
+    ids=["none", "with the separator", "longest", "too long"],
+)
+def test_a_decision_names_no_key_that_is_empty_or_too_long(key: str, told: str | None) -> None:
+    bench = Bench()
+    bench.process(fact("a", "e1", key))
+    assert [each.key for each in bench.decisions()] == [told]
 
 
 # Definitions
@@ -228,6 +269,7 @@ def test_a_state_that_outgrows_the_changelog_is_dropped_with_a_decision(
         if bench.decided():
             break
     assert bench.decided() == ["hot_key t "]
+    assert bench.decisions()[0].key == "k"
     assert 5 < number < 29
     bench.process(fact("b", "x"), fact("a", "y"))
     assert bench.fired() == ["both k: event/x event/y"]
