@@ -15,8 +15,9 @@ A lane is a trigger's own place in one input partition, from the start of an epo
    on comes to it once, and in order.
 3. What a lane makes, how far it has come and the live place of its partition are in one transaction. So the fence of
    the live place is that of the lane, too, and nothing fires twice.
-4. A partition is not processed before it is known how far its lanes have come: ``progress`` is read to where it ended
-   after the last transaction of the owner before. A lane that has joined is never opened again.
+4. Where any trigger has a start, a partition is not processed before it is known how far its lanes have come:
+   ``progress`` is read to where it ended after the last transaction of the owner before. A lane that has joined is
+   never opened again.
 5. A lane uses the definition in force, none older than the owner before has used: they are read to their end when a
    partition is taken over. Which it is from where on is noted in ``trigger-runs``, for a later check.
    That of a trigger that is deleted or cannot be used rests where it is.
@@ -30,12 +31,11 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 from stream_triggers.core.message import Kind
 from stream_triggers.core.record import Start
 from stream_triggers.core.route import Plan
-from stream_triggers.errors import Misconfigured
+from stream_triggers.errors import Misconfigured, Unavailable
 from stream_triggers.runtime.clock import Clock
 from stream_triggers.runtime.definitions import DefinitionTable
 from stream_triggers.runtime.keyed.progress import Lane, ProgressTable, lane_record
@@ -47,15 +47,11 @@ from stream_triggers.telemetry import log
 
 logger = logging.getLogger(__name__)
 
+TRIES_MAX = 100
+"""How often it is looked whether progress can be read, when a trigger with a start comes to ready partitions."""
+
 WAIT_S = 0.01
 """How long a worker that has nothing else to do waits for the messages of its lanes, before it looks for new ones."""
-
-
-class _Waiting(NamedTuple):
-    """A partition that is restored; ``end`` is where progress has to be read to for it, None until that was asked."""
-
-    next_offset: int
-    end: int | None
 
 
 class Lanes:
@@ -81,7 +77,8 @@ class Lanes:
             topics.task_status: frozenset({"status"}),
             topics.task_results: frozenset({"result", "exception"}),
         }
-        self._waiting: dict[TopicPartition, _Waiting] = {}
+        self._waiting: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}  # where progress has to be read to for each
         self._lanes: dict[TopicPartition, dict[str, Lane]] = {}
         self._listening: Mapping[str, frozenset[Kind]] = {}
         self._noted: set[tuple[TopicPartition, str]] = set()
@@ -96,19 +93,24 @@ class Lanes:
         """Whether a partition is not processed because it is not known how far its lanes have come."""
         return bool(self._waiting)
 
-    def admit(self, restored: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
-        """Of the partitions ``restored`` now and before, with where they go on, those whose lanes are known and open.
+    def expect(self, restored: Mapping[TopicPartition, int]) -> None:
+        """These partitions are restored, and go on at these offsets once their lanes are known."""
+        self._waiting |= restored
+        for each in restored:
+            self._ends.pop(each, None)
 
-        Nothing is lost by an ``Unavailable``: they are waited for, and whoever asks again is told the same.
+    def admit(self) -> Mapping[TopicPartition, int]:
+        """Those of the expected whose lanes are known and open now, with where they go on.
+
+        Nothing is lost by an ``Unavailable``: whoever asks again is told the same.
         """
-        for each, offset in restored.items():
-            self._waiting[each] = _Waiting(offset, None if each.topic in self._kinds else 0)
-        self._ask_for_end()
-        if any(end for _, end in self._waiting.values()):
+        unasked = [each for each in self._waiting if each.topic in self._kinds and each not in self._ends]
+        if unasked:
+            self._ends |= dict.fromkeys(unasked, self._table.end())
+        if self._definitions.started:
             self._table.catch_up(WAIT_S)
-        known = {each: at for each, (at, end) in self._waiting.items() if not end or self._table.has_read_to(end)}
-        if known:
-            self.open(known)
+        known = {each: offset for each, offset in self._waiting.items() if self._is_known(each)}
+        self.open(known)
         for each in known:
             del self._waiting[each]
         return known
@@ -117,6 +119,7 @@ class Lanes:
         """These are no longer ours, or start again."""
         for partition in partitions:
             self._waiting.pop(partition, None)
+            self._ends.pop(partition, None)
             self._lanes.pop(partition, None)
         self._noted = {each for each in self._noted if each[0] in self._lanes}
         self._rest_if_done()
@@ -133,9 +136,11 @@ class Lanes:
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         """Follow the definitions: every trigger that has a start gets a lane in each, unless it has joined there.
 
-        Asks the brokers where new ones begin; nothing changes if there is no answer.
+        Asks the brokers where new ones begin; nothing changes if there is no answer. Raises ``Unavailable`` also when
+        it cannot be known how far lanes have come, as the first trigger with a start is applied: others may have been.
         """
         started, inputs = self._definitions.started, [each for each in partitions if each.topic in self._kinds]
+        self._require_known(inputs)
         lanes, fresh = list[Lane](), defaultdict[Start, list[tuple[TopicPartition, str]]](list)
         for partition in inputs:
             before = self._lanes.get(partition, {})
@@ -193,7 +198,7 @@ class Lanes:
             old = [record for record in records if record.offset() < live[partition]]
             if old:
                 self._route(Slice(partition, old), outputs)
-                last_ms[partition] = max(record.timestamp()[1] for record in old)
+                last_ms[partition] = old[-1].timestamp()[1]
         if self._positions and self._reader is not None:
             self._positions = self._reader.positions()
         for partition in sorted(self._lanes):
@@ -283,11 +288,19 @@ class Lanes:
 
     # Inside
 
-    def _ask_for_end(self) -> None:
-        if any(end is None for _, end in self._waiting.values()):
-            now = self._table.end()
-            for each, (next_offset, end) in self._waiting.items():
-                self._waiting[each] = _Waiting(next_offset, now if end is None else end)
+    def _is_known(self, partition: TopicPartition) -> bool:
+        """Whether it is known how far the lanes of a partition have come, or does not matter: there can be none."""
+        if not self._definitions.started or partition.topic not in self._kinds:
+            return True
+        return self._table.has_read_to(self._ends[partition])
+
+    def _require_known(self, inputs: Collection[TopicPartition]) -> None:
+        tries = 0
+        while not all(map(self._is_known, inputs)):
+            if tries == TRIES_MAX:
+                raise Unavailable("a transaction is open in progress, and what is behind it cannot be read")
+            self._table.catch_up(WAIT_S)
+            tries += 1
 
     def _put(self, lane: Lane) -> None:
         """Keep a lane as it is now; one that has joined is none any more."""

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stream_triggers.config import Config
@@ -56,6 +56,15 @@ class Local:
         outputs = self.keyed.process([record for each in facts for record in each.records])
         outputs.add(self.stage.process([each for each in batch if each.partition.topic != self.topics.trigger_facts]))
         return outputs
+
+    def use(self, definitions: DefinitionTable, partitions: Iterable[TopicPartition]) -> None:
+        """From the next batch on, these triggers are in force in partitions that are being processed."""
+        self.stage.use(definitions.index, definitions.keyed.defined, definitions.started)
+        self.lanes.open(partitions)
+
+    def is_busy(self, *, can_write: bool) -> bool:
+        """Whether there is something to do at once, without any input."""
+        return self.lanes.is_reading or (can_write and (self.restore.active or self.lanes.is_waiting))
 
     @property
     def overlay_bytes(self) -> int:

@@ -164,37 +164,38 @@ class Worker:
 
     def _patience_s(self, wait_s: float) -> float:
         """Wait for input only when nothing else is waiting to be done."""
-        if self._transaction.begun or (self._is_restoring() and not self._transaction.pauses):
-            return 0.0
-        if self._local is not None and self._local.lanes.is_reading:
+        local, transaction = self._local, self._transaction
+        if transaction.begun or (local is not None and local.is_busy(can_write=not transaction.pauses)):
             return 0.0
         if self._read:
             return min(wait_s, self._config.commit_interval_ms / 1000)
-        if not self._next_offsets or self._local is None:
+        if not self._next_offsets or local is None:
             return min(wait_s, UNREADY_WAIT_S)
-        return min(wait_s, self._local.keyed.next_due_in_s())
-
-    def _is_restoring(self) -> bool:
-        return self._local is not None and (self._local.restore.active or self._local.lanes.is_waiting)
+        return min(wait_s, local.keyed.next_due_in_s())
 
     def _prepare(self) -> None:
         """Everything between input and input: the store, the producer, partitions on their way to be ready."""
         if not self._owned or not self._transaction.ready():
             return
         local = self._local = self._local or self._open_local()
-        if local.restore.active or local.lanes.is_waiting:
-            ready = local.lanes.admit(local.restore.step())
-            if ready:
-                self._next_offsets.update(ready)
-                self._notes.need(filter(self._is_input, ready))
-                local.keyed.open(ready)
-                self._member.start(ready)
-                self.counters.restores += len(ready)
-                log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
-                self._guarded(lambda: self._use_definitions(local, self._definitions.catch_up()))
-                self._read_lanes(is_idle=False)  # those that have nothing to catch up with have joined with the first
+        if local.restore.active:
+            local.lanes.expect(local.restore.step())
+        if local.lanes.is_waiting:
+            self._guarded(lambda: self._use_definitions(local, self._definitions.catch_up()))
+            self._begin(local, local.lanes.admit())
         if not self._read:
             local.claims.expire(self._clock.now_ms())
+
+    def _begin(self, local: Local, ready: Mapping[TopicPartition, int]) -> None:
+        """Process these partitions from these offsets on."""
+        if ready:
+            self._next_offsets.update(ready)
+            self._notes.need(filter(self._is_input, ready))
+            local.keyed.open(ready)
+            self._member.start(ready)
+            self.counters.restores += len(ready)
+            log(logger, "partitions ready", count=len(ready), partitions=_names(tuple(ready)))
+            self._read_lanes(is_idle=False)  # those that have nothing to catch up with have joined with the first
 
     def _open_local(self) -> Local:
         """Open the store once there is something to store; its predecessor's hold ends when it hears of us."""
@@ -292,8 +293,7 @@ class Worker:
 
     def _use_definitions(self, local: Local, is_changed: bool) -> None:
         if is_changed:
-            local.stage.use(self._definitions.index, self._definitions.keyed.defined, self._definitions.started)
-            local.lanes.open(self._next_offsets)
+            local.use(self._definitions, self._next_offsets)
             self._notes.need(filter(self._is_input, self._next_offsets))
 
     def _is_input(self, partition: TopicPartition) -> bool:

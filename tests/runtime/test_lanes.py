@@ -11,7 +11,7 @@ from stream_triggers.core.message import Event, Message, TaskStatus
 from stream_triggers.core.record import Start, Tick
 from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.codec import decode
-from stream_triggers.runtime.keyed.progress import Lane, progress_record, read_lane
+from stream_triggers.runtime.keyed.progress import Lane, lane_record, progress_record, read_lane
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, MemoryLog
 from stream_triggers.runtime.store import MemoryStore
@@ -171,6 +171,46 @@ def test_a_new_owner_does_not_go_on_before_it_knows_how_far_the_lanes_have_come(
     bundle.work_off(other)
     assert bundle.fired() == [f"late event/{each}" for each in ("e0", "e1", "e2", "e3", "new")]
     assert bundle.decisions() == []
+
+
+def test_a_transaction_that_is_open_in_progress_holds_nobody_up_where_no_trigger_has_a_start(
+    bundle: EngineBundle,
+) -> None:
+    bundle.define(SHIP)
+    history(bundle, 4)
+    outsider = bundle.log("outsider").producer()
+    outsider.open()
+    outsider.begin()
+    outsider.produce(bundle.topics.progress, [progress_record(TopicPartition("events", 7), 1)])
+    other = bundle.start("0", MemoryStore())
+    bundle.until(lambda: other.counters.restores == 4, other)
+    bundle.send(paid("new"))
+    bundle.until(lambda: "ship event/new" in bundle.fired(), other)
+    joined = Lane(EVENTS_0, "late", 0, 4, START_MS, joined=True)
+    outsider.produce(bundle.topics.progress, [lane_record(joined)])  # as if an owner before had
+    bundle.define(LATE, start=EARLIEST)
+    with pytest.raises(Unavailable):
+        some_time(bundle, other)
+    outsider.commit()
+    bundle.send(paid("last"))
+    bundle.work_off(other)
+    some_time(bundle, other)
+    assert [each for each in bundle.fired() if each.startswith("late")] == ["late event/last"]
+
+
+def test_a_message_of_another_time_does_not_hurry_the_trigger_on(bundle: EngineBundle) -> None:
+    worker = bundle.ready()
+    for number in range(4):
+        bundle.send(event("paid", f"p{number}", bundle.clock.now_ms(), f"o{number}"))
+    odd = bundle.cluster.partition(EVENTS_0).entries[1]
+    odd._time_ms = START_MS + 3_000_000
+    bundle.work_off(worker)
+    bundle.clock.advance(3_600_000)
+    bundle.define({**ABSENT, "id": "late"}, start=EARLIEST)
+    catch_up(bundle, worker)
+    written = map(read_lane, bundle.cluster.records(bundle.topics.progress))
+    routed_ms = [each.routed_ms for each in written if each is not None and each.partition == EVENTS_0]
+    assert max(routed_ms) < START_MS + 10_000
 
 
 def test_other_triggers_go_on_meanwhile_and_take_nothing_twice(bundle: EngineBundle) -> None:

@@ -110,7 +110,8 @@ _DECODER = msgspec.msgpack.Decoder(Active)
 
 
 def _with(version: str, versions: tuple[str, ...]) -> tuple[str, ...]:
-    return versions if version in versions else (*versions, version)[-VERSIONS_MAX:]
+    """``versions`` with one at their end, the place of what is kept longest."""
+    return (*(each for each in versions if each != version), version)[-VERSIONS_MAX:]
 
 
 def decode_active(value: bytes, where: str) -> Active:
