@@ -184,6 +184,8 @@ class LeafGroup:
             [entry for entry in entries if entry.leaf != RUN],
             [equalities(subject_filter(member.leaf)) for member in members if member.path != RUN],
         )
+        self.owners: Sequence[str] = sorted({member.plan.trigger.id for member in members})
+        """The triggers that the leaves belong to."""
         self._one_leaf_each = len({id(member.plan) for member in members}) == len(members)
         self._constant = self._constant_answer()
 

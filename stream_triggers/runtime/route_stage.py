@@ -12,8 +12,9 @@ Rules:
 2. A trigger's failure on a message is its own: the others still fire, the batch goes on.
 3. Arguments are complete before a run id is claimed: there is no half-built run.
 4. Nothing here writes: the caller produces the outputs and commits the claims.
-5. What a trigger catches up with goes the same way, past nobody but that trigger, and is not counted again; what cannot
-   be decoded was told when it was read for all.
+5. What a trigger catches up with goes the same way, past nobody but that trigger, and is not counted again. What has no
+   routing part was told when it was read for all; where only the rest cannot be decoded, the trigger is told, for when
+   it was read for all, perhaps nobody listened.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class RouteStage:
                     continue
                 arrival = decode(value)
             except InvalidMessage as error:
-                self._reject(view, record, error, outputs)
+                self._reject(view, prefix, record, error, outputs)
                 continue
             message = arrival[0]
             matches, failures = group.match(message)
@@ -233,9 +234,12 @@ class RouteStage:
         listeners = view.listeners[prefix] = _Listeners(kind, group, arrival_decoder(prefix))
         return listeners
 
-    def _reject(self, view: _View, record: Record, error: InvalidMessage, outputs: Outputs) -> None:
+    def _reject(self, view: _View, prefix: bytes, record: Record, error: InvalidMessage, outputs: Outputs) -> None:
         if not view.is_lane:
             self._dead_letter(record, "decode", error.message, None, outputs)
+        elif (found := view.listeners.get(prefix)) is not None and found.group is not None:
+            for trigger_id in found.group.owners:
+                self._dead_letter(record, "decode", error.message, trigger_id, outputs)
 
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
         claims, bytes_max, runs_partition = self._claims, self._message_bytes_max, self._runs_partition

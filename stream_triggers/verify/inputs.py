@@ -27,7 +27,7 @@ from stream_triggers.runtime.log import Record, TopicPartition, partition_of
 from stream_triggers.runtime.topics import Topics
 from stream_triggers.verify.decoding import digest, read
 from stream_triggers.verify.facts import Facts
-from stream_triggers.verify.history import History, Listeners, Stretch
+from stream_triggers.verify.history import History, Stretch
 from stream_triggers.verify.ledger import NO_DIGEST, Ledger, Mark
 from stream_triggers.verify.outputs import digest_of_bytes
 from stream_triggers.verify.report import Report
@@ -90,7 +90,7 @@ class Inputs:
             try:
                 message = read(record, kinds[topic])
             except InvalidMessage:
-                self._take_unreadable(record, place, stretch.in_force)
+                self._take_unreadable(record, place, stretch)
                 continue
             for group in _groups(stretch, message):
                 self._ask(group, message, record, place)
@@ -139,19 +139,25 @@ class Inputs:
             run, trigger_id = run_of(failure.plan, message), failure.plan.trigger.id
             self._ledger.expect_notice(run, place, offset, "filter", trigger_id, message_digest(record))
 
-    def _take_unreadable(self, record: Record, place: int, in_force: Listeners) -> None:
+    def _take_unreadable(self, record: Record, place: int, stretch: Stretch) -> None:
+        """Who reads for all reports it if anybody listens, and each lane for its trigger."""
         [prefix] = self._prefixes[record.topic()]([record.value()])
         try:
             route = parse_prefix(prefix)
         except InvalidMessage:
             self._reject(record, place)
         else:
-            if in_force[route] is not None:
+            if stretch.in_force[route] is not None:
                 self._reject(record, place)
+            for number, lane in enumerate(stretch.takers[1:]):
+                group = lane[route]
+                for trigger_id in () if group is None else group.owners:
+                    self._reject(record, place, trigger_id, bytes([number]))
 
-    def _reject(self, record: Record, place: int) -> None:
-        self._report.rejected += 1
-        self._ledger.expect_notice(b"", place, record.offset(), "decode", "", message_digest(record))
+    def _reject(self, record: Record, place: int, trigger_id: str = "", lane: bytes = b"") -> None:
+        if trigger_id not in self._history.definitions.keyed:
+            self._report.rejected += 1
+            self._ledger.expect_notice(lane, place, record.offset(), "decode", trigger_id, message_digest(record))
 
 
 def _groups(stretch: Stretch, message: Message) -> Iterator[LeafGroup]:

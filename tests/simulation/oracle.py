@@ -26,7 +26,7 @@ class Input(NamedTuple):
     takers: frozenset[str]
     """The triggers that take it here."""
     in_lane: bool = False
-    """Whether it is read by a lane, for one trigger; what cannot be decoded was told when it was read for all."""
+    """Whether it is read by a lane, for one trigger."""
     again: frozenset[str] = frozenset()
     """The run ids that had been forgotten when it came."""
     time_ms: int = 0
@@ -131,8 +131,7 @@ class _Place(NamedTuple):
 def _judge(place: _Place, definitions: Definitions, expected: Expected) -> None:
     sent, message = place.input.sent, place.input.sent.meaning
     if message is None:
-        if not place.input.in_lane and definitions.has_listeners(sent.route, place.input.definitions):
-            expected.letters.append(place.letter("decode", None))
+        _reject(place, definitions, expected)
         return
     assert sent.route is not None, "what has a meaning has a routing part"
     group = definitions.listeners(sent.route, place.input.definitions, place.input.takers)
@@ -143,6 +142,16 @@ def _judge(place: _Place, definitions: Definitions, expected: Expected) -> None:
         _fail(place, "filter_failed", "filter", failure, message, expected)
     for match in matches:
         _fire(place, match, message, expected)
+
+
+def _reject(place: _Place, definitions: Definitions, expected: Expected) -> None:
+    """What cannot be decoded is told by who reads for all if anybody listens, and by a lane for its trigger."""
+    sent, at, takers = place.input.sent, place.input.definitions, place.input.takers
+    if not place.input.in_lane and definitions.has_listeners(sent.route, at):
+        expected.letters.append(place.letter("decode", None))
+    if place.input.in_lane and sent.route is not None and definitions.listeners(sent.route, at, takers) is not None:
+        [trigger_id] = takers
+        expected.letters.append(place.letter("decode", trigger_id))
 
 
 def _fire(place: _Place, match: Match, message: Message, expected: Expected) -> None:
