@@ -102,15 +102,18 @@ def test_pauses_are_told_between_versions(bundle: EngineBundle) -> None:
 def test_of_a_key_its_runs_and_what_was_decided_of_its_messages_is_told(bundle: EngineBundle) -> None:
     told = [each for each in seen(bundle, "later", "o1") if " " in each]
     assert sorted(told) == ["duplicate p1", "ran p1", "rate_limited p3"]
-    assert [each for each in seen(bundle, "ship", "o1") if " " in each] == ["ran p1", "duplicate p1"]
+    assert [each for each in seen(bundle, "ship", "o1") if " " in each] == [
+        *("ran p1", "duplicate p1", "dead letter", "arguments_failed p3")
+    ]
+    assert "dead letter" not in seen(bundle, "ship", "o2")
 
 
 def test_why_a_key_was_refused_is_told_when_the_facts_that_led_to_it_are_gone(bundle: EngineBundle) -> None:
-    for partition, end in (
-        bundle.log("onlooker").end_offsets([TopicPartition("trigger-facts", n) for n in (0, 1)]).items()
-    ):
+    facts = [TopicPartition("trigger-facts", number) for number in range(2)]
+    for partition, end in bundle.log("onlooker").end_offsets(facts).items():
         bundle.cluster.trim(partition, end)
-    assert [each for each in seen(bundle, "later", "o1") if " " in each] == ["ran p1", "rate_limited p3"]
+    told = [each for each in seen(bundle, "later", "o1") if " " in each]
+    assert sorted(told) == ["duplicate p1", "ran p1", "rate_limited p3"]
     assert [each for each in seen(bundle, "later", "o4") if " " in each] == ["paused p4"]
 
 
@@ -158,7 +161,7 @@ def test_progress_is_told_where_it_takes_long(bundle: EngineBundle, monkeypatch:
     monkeypatch.setattr(reading, "PROGRESS_EVERY", 0)
     told: list[str] = []
     look(bundle.log("onlooker"), bundle.topics, "ship", "o1", Range(), 9, lambda what, *_: told.append(what))
-    assert list(dict.fromkeys(told)) == ["definitions", "facts", "records"]
+    assert list(dict.fromkeys(told)) == ["definitions", "facts", "records", "dead letters"]
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ Rules:
 2. The time is Kafka's, of the record that says it: when it was decided, not when the message was sent.
 3. Of however many entries those are kept that are shown, the latest: memory does not grow with what there is, but with
    the messages and runs of a key that is asked for.
-4. With a key, a decision is told that names it. So is one that names none, or a dead letter, if the facts say that its
-   message came to that key, or if it is about a run of the key.
+4. With a key, a decision is told that names it. So is one that names none, if the facts say that its message came to
+   that key, or if it is about a run of the key; and a dead letter, if they or a decision say so of its message.
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def _entries(
         facts = partitions_of(log, [topics.trigger_facts])
         home = TopicPartition(topics.trigger_facts, partition_of(state_key(trigger_id, key), len(facts)))
         concerns.note(_read(log, [home], everything, "facts", progress))
-    outputs = partitions_of(log, [topics.trigger_runs, topics.dead_letters])
     name = trigger_id.encode()
-    for record in _read(log, outputs, wanted, "records", progress):
-        if name in (record.value() or b""):
-            value = _value(record)
-            if isinstance(value, TriggerRun | Decision | DeadLetter) and concerns.has(value):
-                yield _entry(record, _what(value), value)
+    for topic, what in ((topics.trigger_runs, "records"), (topics.dead_letters, "dead letters")):
+        for record in _read(log, partitions_of(log, [topic]), wanted, what, progress):
+            if name in (record.value() or b""):
+                value = _value(record)
+                if isinstance(value, TriggerRun | Decision | DeadLetter) and concerns.has(value):
+                    yield _entry(record, _what(value), value)
 
 
 def _read(
@@ -205,7 +205,7 @@ class _Concerns:
                 self._positions.add((one.topic, one.partition, one.offset))
 
     def has(self, value: TriggerRun | Decision | DeadLetter) -> bool:
-        """Whether a record is asked for; runs come before what is decided about them."""
+        """Whether a record is asked for; runs come before what is decided about them, dead letters after all."""
         if value.trigger_id != self._trigger_id:
             return False
         if self._key is None:
@@ -218,6 +218,8 @@ class _Concerns:
             case Decision(key=None):
                 return value.run_id in self._runs or (value.kind, value.id) in self._messages
             case Decision():
+                if value.key == self._key:
+                    self._positions.add((value.topic, value.partition, value.offset))
                 return value.key == self._key
             case DeadLetter():
                 position = value.topic, value.partition, value.offset

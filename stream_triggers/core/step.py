@@ -10,7 +10,7 @@ import orjson
 
 from stream_triggers.core.flow import DEPTH_DEFAULT
 from stream_triggers.core.invocation import Invocation
-from stream_triggers.core.message import Kind, Message, kind_of, require_short
+from stream_triggers.core.message import TEXT_BYTES_MAX, Kind, Message, kind_of, require_short
 from stream_triggers.core.route import Plan
 from stream_triggers.errors import EvaluationFailed
 
@@ -34,6 +34,21 @@ def key_and_arguments(
         size = len(arguments) + len(key or "")
         raise EvaluationFailed(f"arguments and key have {size} bytes, the limit is {bytes_max}")
     return key, arguments
+
+
+def told_key(owner: Plan, leaf: str, message: Message, kind: Kind) -> str | None:
+    """The key that a decision about a match of ``owner`` names, which made no run or fact; it never fails.
+
+    None where there is none, where it cannot be made, and where it is longer than ``TEXT_BYTES_MAX``.
+    """
+    key_of = owner.key if owner.keyed is None else owner.keyed.routing.key_of(leaf)
+    if key_of is None:
+        return None
+    try:
+        key = key_of(message, kind, owner.trigger.id)
+    except EvaluationFailed:
+        return None
+    return (key or None) if len(key.encode()) <= TEXT_BYTES_MAX else None
 
 
 def too_deep(message: Message) -> str | None:

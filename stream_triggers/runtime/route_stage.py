@@ -29,7 +29,7 @@ from stream_triggers.core.invocation import Decision, Reason
 from stream_triggers.core.keyed.plan import KeyedPlan
 from stream_triggers.core.message import Kind, Message, Position
 from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
-from stream_triggers.core.step import key_and_arguments, too_deep
+from stream_triggers.core.step import key_and_arguments, told_key, too_deep
 from stream_triggers.errors import EvaluationFailed, InvalidMessage
 from stream_triggers.runtime.claims import Claims, claim_prefix
 from stream_triggers.runtime.codec import encode
@@ -247,7 +247,9 @@ class RouteStage:
             claim, run_id, match, kind, (message, id_bytes, time_bytes), record, source = firing
             plan = match.plan
             if is_taken or claims.is_pending(claim):  # the second: taken by this batch, since the lookup
-                decision = _decision("duplicate", plan, kind, message, record, run_id.hex())
+                # Of what fires directly the run says the key; what has made several facts may have as many keys.
+                key = told_key(plan, match.leaf, message, kind) if plan.keyed is not None and not match.more else None
+                decision = _decision("duplicate", plan, kind, message, record, run_id.hex(), key)
                 self._decide(decision, outputs)
                 continue
             if plan.keyed is not None:
@@ -257,7 +259,8 @@ class RouteStage:
                     continue
                 plan = match.plan
             if (problem := too_deep(message)) is not None:
-                self._decide(_decision("too_deep", plan, kind, message, record, run_id.hex(), problem), outputs)
+                key = told_key(plan, match.leaf, message, kind)
+                self._decide(_decision("too_deep", plan, kind, message, record, run_id.hex(), key, problem), outputs)
                 continue
             try:
                 key, arguments = key_and_arguments(plan, message, kind, run_id.hex(), bytes_max)
@@ -287,7 +290,7 @@ class RouteStage:
             self._failed("arguments_failed", failed, kind, message, record, outputs)
             return
         for refusal in routed.refusals:
-            decision = _decision(refusal.reason, match.plan, kind, message, record, None, refusal.detail)
+            decision = _decision(refusal.reason, match.plan, kind, message, record, detail=refusal.detail)
             self._decide(decision, outputs)
         if routed.facts:
             self._claims.take(claim, source.partition)
@@ -304,7 +307,8 @@ class RouteStage:
     ) -> None:
         """A trigger could not handle a message: a decision says so, a dead letter keeps the message."""
         detail = f"{failure.leaf}: {failure.error}"
-        decision = _decision(reason, failure.plan, kind, message, record, None, detail)
+        key = told_key(failure.plan, failure.leaf, message, kind)
+        decision = _decision(reason, failure.plan, kind, message, record, None, key, detail)
         self._decide(decision, outputs)
         stage: Stage = "filter" if reason == "filter_failed" else "arguments"
         self._dead_letter(record, stage, detail, failure.plan.trigger.id, outputs)
@@ -344,7 +348,14 @@ def _without(triggers: Collection[str], found: Sequence[T]) -> Sequence[T]:
 
 
 def _decision(
-    reason: Reason, plan: Plan, kind: Kind, message: Message, record: Record, run_id: str | None, detail: str = ""
+    reason: Reason,
+    plan: Plan,
+    kind: Kind,
+    message: Message,
+    record: Record,
+    run_id: str | None = None,
+    key: str | None = None,
+    detail: str = "",
 ) -> Decision:
     return Decision(
         reason=reason,
@@ -358,4 +369,5 @@ def _decision(
         run_id=run_id,
         kind=kind,
         id=message.id,
+        key=key,
     )

@@ -28,7 +28,7 @@ from stream_triggers.runtime.claims import Claims
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
-from stream_triggers.runtime.keyed.facts import FactWriter
+from stream_triggers.runtime.keyed.facts import Defined, FactWriter
 from stream_triggers.runtime.log import Outgoing, TopicPartition, slices
 from stream_triggers.runtime.memory_log import Entry
 from stream_triggers.runtime.memory_log.topic import COMMITTED
@@ -71,7 +71,9 @@ class Stage:
         self.outputs = Outputs()
 
     def use(self, *triggers: Mapping[str, Any]) -> None:
-        self.stage.use(RouteIndex([plan(parse_trigger(each), self.functions) for each in triggers]), {}, {})
+        plans = [plan(parse_trigger(each), self.functions) for each in triggers]
+        keyed = {each.trigger.id: Defined(each.trigger.id, each.version, 0, b"{}") for each in plans if each.keyed}
+        self.stage.use(RouteIndex(plans), keyed, {})
 
     def process(self, *values: Message | bytes | None, topic: str = "", partition: int = 0) -> Stage:
         """One batch."""
@@ -97,6 +99,10 @@ class Stage:
     def decisions(self) -> list[str]:
         found = decoded(self.outputs.runs, Decision)
         return [f"{each.reason} {each.trigger_id} {each.kind}/{each.id} @{each.offset}" for each in found]
+
+    def keys(self) -> list[str | None]:
+        """Those that decisions name."""
+        return [each.key for each in decoded(self.outputs.runs, Decision)]
 
     def letters(self) -> list[str]:
         found = decoded(self.outputs.dead_letters, DeadLetter)
@@ -298,6 +304,54 @@ def test_arguments_that_fail_make_a_decision_and_a_dead_letter_and_claim_nothing
     assert decision.detail == "when: args.c: event.payload.c is missing"
 
 
+BY_KEY = {"key": "${event.key}"}
+COUNTED = {"id": "twice", "task": "t", "when": {"count": {"event": "paid"}, "at_least": 2, "within": "1h"}}
+OF_CUSTOMERS = {"event": "paid", "filter": {"amount": {"gt": 5}}, "key": "${event.payload.customer}"}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "decided"),
+    [
+        (NEEDS_COUPON | BY_KEY, ("arguments_failed", "k")),
+        (NEEDS_NUMBER | BY_KEY, ("filter_failed", "k")),
+        (NEEDS_NUMBER | BY_KEY | {"when": {"count": NEEDS_NUMBER["when"], "at_least": 2}}, ("filter_failed", "k")),
+        (NEEDS_NUMBER | BY_KEY | {"when": {"count": OF_CUSTOMERS, "at_least": 2}}, ("filter_failed", "c1")),
+        (NEEDS_COUPON, ("arguments_failed", None)),
+        (NEEDS_COUPON | {"key": "${event.payload.nothing}"}, ("arguments_failed", None)),
+        (NEEDS_COUPON | {"key": "${event.payload.empty}"}, ("arguments_failed", None)),
+        (COUNTED | {"key": "${event.payload.nothing}"}, ("no_key", None)),
+    ],
+    ids=["arguments", "filter", "keyed", "a leaf's own", "no key", "missing", "empty", "missing, keyed"],
+)
+def test_a_decision_about_what_failed_names_the_key_that_there_would_have_been(
+    trigger: Mapping[str, Any], decided: tuple[str, str | None]
+) -> None:
+    stage = Stage(trigger).process(Event("paid", "e1", 7, "k", {"amount": "much", "customer": "c1", "empty": ""}))
+    (decision,) = decoded(stage.outputs.runs, Decision)
+    assert (decision.reason, decision.key) == decided
+
+
+def test_a_run_that_would_be_too_deep_is_told_with_its_key() -> None:
+    stage = Stage(SHIP | BY_KEY).process(Event("paid", "e1", 7, "k", {"order": 1}, depth=99))
+    assert (stage.decisions(), stage.keys()) == (["too_deep ship event/e1 @0"], ["k"])
+
+
+@pytest.mark.parametrize(
+    ("trigger", "key"),
+    [
+        (SHIP | BY_KEY, None),
+        (COUNTED | BY_KEY, "k"),
+        (COUNTED, None),
+        (COUNTED | {"when": {"all": [{"event": "paid", "key": "${event.key}"}, OF_CUSTOMERS]}}, None),
+    ],
+    ids=["direct", "keyed", "without a key", "of several keys"],
+)
+def test_a_repeat_names_the_one_key_of_what_is_remembered(trigger: Mapping[str, Any], key: str | None) -> None:
+    event = Event("paid", "e1", 7, "k", {"order": 1, "amount": 9, "customer": "c1"})
+    stage = Stage(trigger).process(event).process(event)
+    assert stage.keys() == [key]
+
+
 def test_a_key_that_fails_makes_a_decision_and_a_dead_letter() -> None:
     stage = Stage({**SHIP, "key": "${event.payload.customer}"}).process(paid("e1"))
     assert stage.decisions() == ["arguments_failed ship event/e1 @0"]
@@ -427,6 +481,7 @@ def test_no_run_is_made_of_a_message_with_a_long_text_that_it_would_repeat(
     assert stage.fired() == ["ship event/e2"]
     (letter,) = decoded(stage.outputs.dead_letters, DeadLetter)
     assert (letter.stage, letter.error) == ("arguments", f"when: {field} has {size_bytes} bytes, the limit is 65536")
+    assert stage.keys() == [None if field == "key" else "k"]
 
 
 @pytest.mark.parametrize("field", ["id", "root", "traceparent", "key"])
@@ -440,6 +495,7 @@ def test_no_fact_is_made_of_a_message_with_a_long_text_that_a_run_would_repeat(f
     assert (letter.stage, letter.trigger_id) == ("arguments", "ship")
     assert letter.error.endswith(f": {field} has 65537 bytes, the limit is 65536")
     assert [each.split(" event/")[0] for each in stage.decisions()] == ["arguments_failed ship"]
+    assert stage.keys() == [None if field == "key" else "k"]
 
 
 def test_whatever_a_message_within_the_limits_makes_can_be_written() -> None:

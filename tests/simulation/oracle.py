@@ -10,7 +10,7 @@ from stream_triggers.core.invocation import Decision, Invocation, Reason, Trigge
 from stream_triggers.core.message import Message, Participant, Position, kind_of
 from stream_triggers.core.record import Fact
 from stream_triggers.core.route import LeafGroup, Match, MatchFailure, Plan, Route, RouteIndex
-from stream_triggers.core.step import invoke
+from stream_triggers.core.step import invoke, told_key
 from stream_triggers.errors import EvaluationFailed
 from stream_triggers.runtime.log import TopicPartition
 from tests.simulation.material import MESSAGE_BYTES_MAX, Sent, plan_of
@@ -112,7 +112,9 @@ class _Place(NamedTuple):
         sent = self.input.sent
         return Letter(*self.partition, self.input.offset, sent.key, sent.value, stage, trigger_id)
 
-    def decision(self, reason: Reason, plan: Plan, message: Message, run_id: str | None, detail: str) -> Decision:
+    def decision(
+        self, reason: Reason, plan: Plan, message: Message, run_id: str | None, detail: str, key: str | None = None
+    ) -> Decision:
         return Decision(
             reason=reason,
             topic=self.partition.topic,
@@ -125,6 +127,7 @@ class _Place(NamedTuple):
             run_id=run_id,
             kind=kind_of(message),
             id=message.id,
+            key=key,
         )
 
 
@@ -158,7 +161,9 @@ def _fire(place: _Place, match: Match, message: Message, expected: Expected) -> 
     owner, leaf, more = match.settled(place.input.time_ms)
     run_id = owner.run_ids.of_one(kind_of(message), message.id).hex()
     if run_id in expected.claims and run_id not in place.input.again:
-        expected.decisions.append(place.decision("duplicate", owner, message, run_id, ""))
+        is_direct = match.plan.keyed is None
+        key = None if is_direct or more else told_key(match.plan, match.leaf, message, kind_of(message))
+        expected.decisions.append(place.decision("duplicate", owner, message, run_id, "", key))
         return
     if owner.keyed is not None:
         position = Position(*place.partition, place.input.offset)
@@ -203,7 +208,8 @@ def _fail(
     place: _Place, reason: Reason, stage: str, failure: MatchFailure, message: Message, expected: Expected
 ) -> None:
     detail = f"{failure.leaf}: {failure.error}"
-    expected.decisions.append(place.decision(reason, failure.plan, message, None, detail))
+    key = told_key(failure.plan, failure.leaf, message, kind_of(message))
+    expected.decisions.append(place.decision(reason, failure.plan, message, None, detail, key))
     expected.letters.append(place.letter(stage, failure.plan.trigger.id))
 
 

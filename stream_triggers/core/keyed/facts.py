@@ -88,6 +88,10 @@ class Routing:
         facts = [self._fact(key, tuple(named), message, kind, position) for key, named in by_key.items()]
         return Routed(tuple(facts), tuple(refusals))
 
+    def key_of(self, leaf: str) -> KeyFunction | None:
+        """What makes the key of a leaf; None where it has none, and for ``RUN``."""
+        return self._keys.get(leaf)
+
     def _fact(self, key: str, leaves: tuple[str, ...], message: Message, kind: Kind, position: Position) -> Fact:
         document = self._documents.get(leaves)
         if document is None:
