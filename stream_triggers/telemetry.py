@@ -111,7 +111,7 @@ LOG_EVENTS: tuple[LogEventRow, ...] = (
         "records deleted unread",
         "error",
         "topic, partition, offset, next_offset",
-        "Retention overtook the group between these offsets: keep the topic's records longer.",
+        "Retention overtook a reader between these offsets: keep the topic's records longer.",
     ),
     LogEventRow("summary", "info", "the counters that moved", "What was counted since the last summary."),
     LogEventRow("slot started", "info", "slot, pid", "The supervisor started a worker process."),

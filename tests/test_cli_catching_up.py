@@ -1,11 +1,11 @@
 """What ``describe`` tells of a trigger that starts in the past: where it has yet to catch up."""
 
-from stream_triggers.cli.catching_up import Behind, behind_text, places
+from stream_triggers.cli.catching_up import Place, behind_text, places
 from stream_triggers.core.record import Start
 from tests.engine_bundle import SHIP, EngineBundle, paid
 
 
-def look(bundle: EngineBundle, epoch: int = 0) -> list[Behind]:
+def look(bundle: EngineBundle, epoch: int = 0) -> list[Place]:
     return places(bundle.log("looker"), bundle.topics, "ship", epoch)
 
 
@@ -27,6 +27,6 @@ def test_before_during_and_after_it_catches_up() -> None:
 
 
 def test_a_line_names_some_places_and_counts_the_others() -> None:
-    behind = [Behind(f"events/{number}", number or None, 9) for number in range(7)]
-    named = [f"events/{number} at {number} of 9" for number in range(5)]
+    behind = [Place(f"events/{number}", number or None, 9) for number in range(7)]
+    named = ["events/0 not begun of 9", *[f"events/{number} at {number} of 9" for number in range(1, 5)]]
     assert behind_text(behind) == f"is catching up: {', '.join(named)}, and 2 more"

@@ -16,7 +16,7 @@ SHOWN_MAX = 5
 """Places that are named in a line; there may be hundreds."""
 
 
-class Behind(NamedTuple):
+class Place(NamedTuple):
     """An input partition, how far the trigger has read it, and where it ends; None where no worker has begun."""
 
     partition: str
@@ -24,7 +24,7 @@ class Behind(NamedTuple):
     end: int
 
 
-def places(log: Log, topics: Topics, trigger_id: str, epoch: int) -> list[Behind]:
+def places(log: Log, topics: Topics, trigger_id: str, epoch: int) -> list[Place]:
     """Where a trigger has yet to catch up from the start of an epoch; waits for changes that are being written."""
     lanes: dict[TopicPartition, Lane] = {}
     for records in read_all(log, [TopicPartition(topics.progress, 0)]):
@@ -33,19 +33,23 @@ def places(log: Log, topics: Topics, trigger_id: str, epoch: int) -> list[Behind
                 lanes[lane.partition] = lane
     ends = log.end_offsets(partitions_of(log, topics.inputs))
     return [
-        Behind(str(each), lanes[each].next_offset if each in lanes else None, end)
+        Place(str(each), lanes[each].next_offset if each in lanes else None, end)
         for each, end in sorted(ends.items())
         if each not in lanes or not lanes[each].joined
     ]
 
 
-def behind_text(behind: Sequence[Behind]) -> str:
+def behind_text(behind: Sequence[Place]) -> str:
     """The places in one line."""
     if not behind:
         return "has caught up"
     if all(each.next_offset is None for each in behind):
         return f"no worker has begun in {counted(len(behind), 'partition')}"
-    shown = [f"{each.partition} at {each.next_offset or 0} of {each.end}" for each in behind[:SHOWN_MAX]]
+    shown = [f"{each.partition} {_reached(each)} of {each.end}" for each in behind[:SHOWN_MAX]]
     if len(behind) > SHOWN_MAX:
         shown.append(f"and {len(behind) - SHOWN_MAX} more")
     return "is catching up: " + ", ".join(shown)
+
+
+def _reached(place: Place) -> str:
+    return "not begun" if place.next_offset is None else f"at {place.next_offset}"

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from stream_triggers.cli import cluster, terminal
-from stream_triggers.cli.catching_up import Behind, behind_text, places
+from stream_triggers.cli.catching_up import Place, behind_text, places
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, StoredTrigger
 from stream_triggers.client.definitions import applied, no_trigger, validated
@@ -38,8 +38,8 @@ def apply(
 ) -> None:
     """Store the triggers of files: all of them, or none when one is wrong. Others stay as they are.
 
-    A trigger that is new, or has a higher epoch than before, starts where its file says: "start: now" (not given), with
-    "earliest", an instant, or "{lookback: 2h}", which is from when it is applied.
+    A trigger that is new, or has a higher epoch than before, starts where its file says: "start: now" (need not be
+    said), "start: earliest", "start: 2026-03-01T08:00Z" or "start: {lookback: 2h}", which is before it is applied.
 
     For example:
       stream-triggers apply triggers.yaml
@@ -168,7 +168,7 @@ def reset(
         terminal.line(f"reset {trigger_id}{of_key} id={reset_id}")
 
 
-def _behind(settings: Settings, stored: StoredTrigger) -> list[Behind] | None:
+def _behind(settings: Settings, stored: StoredTrigger) -> list[Place] | None:
     """Where a trigger has yet to catch up; None for one that has nothing to catch up with."""
     if stored.start is None:
         return None

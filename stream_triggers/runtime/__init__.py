@@ -22,6 +22,10 @@ partitions a worker owns like those of the inputs, and the keyed stage (``runtim
 them. States are in the overlay, the changelog and the store as claims are. Ticks and progress, which a worker writes
 without any input, are in transactions that send the present positions.
 
+A trigger that starts in the past reads what was there before it on its own, beside what is new (``runtime.lanes``).
+What that makes, and how far it has come, is in transactions that send the present positions, too, so that the fence of
+a partition is that of all its lanes.
+
 The rules
 =========
 
@@ -55,6 +59,12 @@ What has caused bugs
   ``test_rule_06_records_that_were_fetched_before_going_back_are_not_taken_for_the_next``.
 * A definition applied before a message was sent must be in force when the message is processed: the table is read to
   its end after a batch was polled, not before: ``test_a_trigger_applied_before_a_message_was_sent_fires_for_it``.
+* What triggers catch up with is claimed while the position of the partition stays where it is: a changelog key that is
+  made of the position alone repeats, and compaction loses claims. It has a hash of the claims:
+  ``test_every_transaction_has_its_own_claims_record_though_the_live_place_stays``.
+* A trigger that has caught up must not begin again when its partition changes hands: how far it has come is read, to
+  where that ended after the last transaction of the owner before, before the partition is processed:
+  ``test_a_new_owner_does_not_go_on_before_it_knows_how_far_the_lanes_have_come``.
 * A producer is fenced by its own timed-out transaction as well as by a second worker of its name. The worker pauses
   before it opens the next one, until its member would have been told of the second:
   ``test_a_transaction_open_beyond_its_timeout_is_made_again_after_a_pause``,

@@ -72,11 +72,7 @@ class Lanes:
         self._table = table
         self._definitions = definitions
         self._stage = stage
-        self._kinds: Mapping[str, frozenset[Kind]] = {
-            topics.events: frozenset({"event"}),
-            topics.task_status: frozenset({"status"}),
-            topics.task_results: frozenset({"result", "exception"}),
-        }
+        self._kinds = topics.kinds
         self._waiting: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}  # where progress has to be read to for each
         self._lanes: dict[TopicPartition, dict[str, Lane]] = {}

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from stream_triggers.config import Config
+from stream_triggers.core.message import Kind
 from stream_triggers.core.words import counted
 from stream_triggers.errors import Misconfigured
 from stream_triggers.runtime.log import TopicPartition, TopicSpec
@@ -98,7 +99,7 @@ class Topics:
 
     @property
     def progress(self) -> str:
-        """Low watermarks by input partition."""
+        """Low watermarks by input partition; where triggers that start in the past have come to, for good."""
         return f"{self.prefix}progress"
 
     @property
@@ -120,6 +121,15 @@ class Topics:
     def inputs(self) -> tuple[str, ...]:
         """The topics workers read messages from."""
         return (self.events, self.task_status, self.task_results)
+
+    @property
+    def kinds(self) -> Mapping[str, frozenset[Kind]]:
+        """By topic of the inputs, what its messages can be."""
+        return {
+            self.events: frozenset({"event"}),
+            self.task_status: frozenset({"status"}),
+            self.task_results: frozenset({"result", "exception"}),
+        }
 
     @property
     def consumed(self) -> tuple[str, ...]:

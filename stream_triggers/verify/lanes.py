@@ -22,7 +22,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from stream_triggers.core.message import Kind
 from stream_triggers.core.route import Plan
 from stream_triggers.runtime.keyed.progress import Lane as Progress
 from stream_triggers.runtime.keyed.progress import read_lane
@@ -69,11 +68,7 @@ class Lanes:
         self._definitions = definitions
         self._progress: dict[tuple[int, str, int], Progress] = {}
         self._notes: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
-        self._kinds: Mapping[str, frozenset[Kind]] = {
-            topics.events: frozenset({"event"}),
-            topics.task_status: frozenset({"status"}),
-            topics.task_results: frozenset({"result", "exception"}),
-        }
+        self._kinds = topics.kinds
         self._firsts: dict[int, Sequence[int]] = {}
         self._lanes: dict[int, list[Lane]] = {}
         self._bounds: dict[int, list[int]] = {}

@@ -400,6 +400,9 @@ def test_messages_that_are_deleted_before_the_lane_has_come_to_them_are_passed_o
     fired = bundle.fired()
     assert fired[-10:] == [f"late event/e{number}" for number in range(20, 30)]
     assert len(fired) < 20
+    [line] = [each for each in caplog.records if each.message == "records deleted unread"]
+    told = line.values  # type: ignore[attr-defined]
+    assert (told["topic"], told["offset"], told["next_offset"]) == ("events", len(fired) - 10, 20)
 
 
 class UnansweredLog(MemoryLog):

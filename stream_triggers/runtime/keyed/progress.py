@@ -21,8 +21,9 @@ Rules:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from stream_triggers.core.record import Start
 from stream_triggers.runtime.log import Log, Outgoing, Reader, Record, TopicPartition, partition_of
@@ -66,7 +67,7 @@ class Lane(NamedTuple):
 
 def lane_record(lane: Lane) -> Outgoing:
     """The record of how far a lane has come."""
-    name = lane_name(name_of(lane.partition), lane.trigger_id, lane.epoch)
+    name = b"%b\0%b\0%d" % (name_of(lane.partition), lane.trigger_id.encode(), lane.epoch)
     numbers = lane.next_offset.to_bytes(8, "big") + lane.routed_ms.to_bytes(8, "big")
     return Outgoing(key=name, value=bytes([FORMAT]) + numbers + bytes([lane.joined]))
 
@@ -82,9 +83,8 @@ def read_lane(record: Record) -> Lane | None:
     return Lane(partition, parts[1].decode(), int(parts[2]), next_offset, routed_ms, bool(value[17]))
 
 
-def lane_name(partition: bytes, trigger_id: str, epoch: int) -> bytes:
-    """What a lane is filed under; ``partition`` is the name of its input partition."""
-    return b"%b\0%b\0%d" % (partition, trigger_id.encode(), epoch)
+_Lanes: TypeAlias = defaultdict[tuple[str, int], dict[bytes, Lane]]
+"""By trigger and epoch, and by the name of the input partition."""
 
 
 class ProgressTable:
@@ -99,8 +99,8 @@ class ProgressTable:
         self._committed: dict[bytes, int] = {}
         self._measured: dict[bytes, int] = {}
         self._awaited: dict[bytes, int] = {}
-        self._lanes: dict[bytes, Lane] = {}
-        self._own_lanes: dict[bytes, Lane] = {}
+        self._lanes: _Lanes = defaultdict(dict)
+        self._own_lanes: _Lanes = defaultdict(dict)
 
     def look_for_partitions(self) -> None:
         """Count the partitions of the inputs again: they may have become more."""
@@ -138,27 +138,26 @@ class ProgressTable:
     def forget(self, partition: TopicPartition) -> None:
         """What this worker has measured of a partition may not be committed."""
         self._measured.pop(name_of(partition), None)
-        for name in [name for name, lane in self._own_lanes.items() if lane.partition == partition]:
-            del self._own_lanes[name]
+        for lanes in self._own_lanes.values():
+            lanes.pop(name_of(partition), None)
 
     def lane(self, partition: TopicPartition, trigger_id: str, epoch: int) -> Lane | None:
         """How far a trigger has come in a partition; None where it has no lane yet."""
-        return self._lane(lane_name(name_of(partition), trigger_id, epoch))
+        name, trigger = name_of(partition), (trigger_id, epoch)
+        return self._own_lanes[trigger].get(name) or self._lanes[trigger].get(name)
 
     def measured_lane(self, lane: Lane) -> None:
         """Take in how far a lane of this worker has come, which has yet to be committed."""
-        self._own_lanes[lane_name(name_of(lane.partition), lane.trigger_id, lane.epoch)] = lane
+        self._own_lanes[lane.trigger_id, lane.epoch][name_of(lane.partition)] = lane
 
     def watermark_of(self, trigger_id: str, start: Start) -> int | None:
         """A trigger's own watermark, 0 while any is unknown; None when it has joined in all partitions."""
-        least_ms, is_behind = self.watermark_ms, not self._inputs
-        for partition in self._inputs:
-            lane = self._lane(lane_name(partition, trigger_id, start.epoch))
-            if lane is None:
-                return 0
-            if not lane.joined:
-                is_behind, least_ms = True, min(least_ms, lane.routed_ms)
-        return least_ms if is_behind else None
+        trigger = trigger_id, start.epoch
+        lanes = self._lanes[trigger] | self._own_lanes[trigger]
+        if not self._inputs or not self._inputs <= lanes.keys():
+            return 0
+        behind_ms = [lane.routed_ms for lane in lanes.values() if not lane.joined]
+        return min(self.watermark_ms, *behind_ms) if behind_ms else None
 
     def least_ms(self, partitions: Iterable[TopicPartition]) -> int:
         """The least progress of these partitions, 0 while that of any is unknown."""
@@ -185,9 +184,6 @@ class ProgressTable:
         if self._reader is not None:
             self._reader.close()
 
-    def _lane(self, name: bytes) -> Lane | None:
-        return self._own_lanes.get(name) or self._lanes.get(name)
-
     def _routed_ms(self, name: bytes) -> int:
         return max(self._committed.get(name, 0), self._measured.get(name, 0))
 
@@ -195,7 +191,7 @@ class ProgressTable:
         value, name = record.value() or b"", record.key() or b""
         lane = read_lane(record)
         if lane is not None:
-            self._lanes[name] = lane
+            self._lanes[lane.trigger_id, lane.epoch][name_of(lane.partition)] = lane
         elif value[:1] == bytes([FORMAT]) and len(value) == PROGRESS_BYTES:
             at_ms = int.from_bytes(value[1:], "big")
             if name.startswith(f"{self._topics.trigger_facts}/".encode()):
