@@ -247,10 +247,11 @@ class Lanes:
         partition, records = slice_
         lanes = sorted(filter(self._listens, self._lanes[partition].values()), key=lambda lane: lane.next_offset)
         self._note([lane for lane in lanes if lane.next_offset <= records[-1].offset()], outputs)
-        places = [lane.next_offset for lane in lanes]
+        names, places = [lane.trigger_id for lane in lanes], [lane.next_offset for lane in lanes]
+        triggers = frozenset(names)
         for count, part in groupby(records, key=lambda record: bisect_right(places, record.offset())):
-            triggers = frozenset([lane.trigger_id for lane in lanes[:count]])
-            outputs.add(self._stage.process_lanes(Slice(partition, list(part)), triggers))
+            ahead = frozenset(names[count:])
+            outputs.add(self._stage.process_lanes(Slice(partition, list(part)), triggers, ahead))
 
     def _note(self, lanes: Iterable[Lane], outputs: Outputs) -> None:
         now_ms, definitions = self._clock.now_ms(), str(self._definitions.next_offset)

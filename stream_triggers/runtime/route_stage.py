@@ -143,14 +143,18 @@ class RouteStage:
         """Whatever triggers are in here for a partition have no part in what ``process`` is given of it."""
         self._left_out = triggers
 
-    def process_lanes(self, slice_: Slice, triggers: frozenset[str]) -> Outputs:
-        """What ``process`` would make of messages if there were no other than these triggers, which have a start."""
+    def process_lanes(self, slice_: Slice, triggers: frozenset[str], ahead: Collection[str]) -> Outputs:
+        """What ``process`` would make of messages if there were no other than these triggers, which have a start.
+
+        Those that are ``ahead`` have no part in it either. An index is made for all together: it takes as long, and as
+        much room, as there are triggers.
+        """
         view = self._lanes.get(triggers)
         if view is None:
             index = RouteIndex(self._started[each] for each in triggers)
             view = self._lanes[triggers] = _View(index, is_lane=True)
         outputs = Outputs()
-        firings = self._match(view, self._source(*slice_.partition), slice_.records, outputs)
+        firings = self._match(view, self._source(*slice_.partition), slice_.records, ahead, outputs)
         if firings:
             self._fire(firings, outputs)
         return outputs
@@ -160,7 +164,8 @@ class RouteStage:
         outputs = Outputs()
         firings: list[_Firing] = []
         for partition, records in batch:
-            firings += self._match(self._live, self._source(*partition), records, outputs)
+            left_out = self._left_out.get(partition, ())
+            firings += self._match(self._live, self._source(*partition), records, left_out, outputs)
         if firings:
             self._fire(firings, outputs)
         return outputs
@@ -180,9 +185,15 @@ class RouteStage:
             decision = replace(decision, trigger_id=plan.trigger.id, trigger_version=plan.version)
         return Outgoing(value=encode(decision), key=None, partition=self._runs_partition)
 
-    def _match(self, view: _View, source: _Source, records: Sequence[Record], outputs: Outputs) -> list[_Firing]:
+    def _match(
+        self,
+        view: _View,
+        source: _Source,
+        records: Sequence[Record],
+        left_out: Collection[str],
+        outputs: Outputs,
+    ) -> list[_Firing]:
         input_ = self._inputs[source.partition.topic]
-        left_out = () if view.is_lane else self._left_out.get(source.partition, ())
         values = [record.value() or b"" for record in records]
         prefixes = input_.prefixes(values)
         if max(map(len, values)) > self._message_bytes_max:

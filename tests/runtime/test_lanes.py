@@ -1,5 +1,6 @@
 """Triggers that start in the past: what was there before them, beside what is new, each message once and in order."""
 
+import tracemalloc
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -292,6 +293,27 @@ def test_triggers_at_different_places_are_read_for_together_where_they_meet(bund
     assert [each for each in fired if each.startswith("half")] == [f"half event/f{number}" for number in range(10)]
     assert len([each for each in fired if each.startswith("late")]) == 30
     assert lanes(bundle)[EVENTS_0, "half", 0].joined
+
+
+def test_triggers_at_many_places_take_no_more_memory_than_at_one() -> None:
+    bundle, count = EngineBundle(), 200
+    worker = bundle.ready()
+    since_ms = bundle.clock.now_ms()
+    for number in range(count):
+        bundle.send(Event("other", f"e{number}", 7, None, {}))
+        bundle.clock.advance(1)
+    bundle.work_off(worker)
+    for number in range(count):
+        bundle.define({**LATE, "id": f"late-{number}"}, start=Start(since_ms + number, 0))
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            worker.run_once(0)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {each.next_offset for each in lanes(bundle).values() if each.partition == EVENTS_0} == {count}
+    assert size < 2_500_000
 
 
 def test_an_edit_is_in_force_from_where_the_lane_is(bundle: EngineBundle) -> None:
