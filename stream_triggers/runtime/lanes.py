@@ -106,7 +106,8 @@ class Lanes:
         if self._definitions.started:
             self._table.catch_up(WAIT_S)
         known = {each: offset for each, offset in self._waiting.items() if self._is_known(each)}
-        self.open(known)
+        if known:
+            self.open(known)
         for each in known:
             del self._waiting[each]
         return known
