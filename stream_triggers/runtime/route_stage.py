@@ -20,7 +20,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -209,7 +209,7 @@ class RouteStage:
                     continue
                 arrival = decode(value)
             except InvalidMessage as error:
-                self._reject(view, prefix, record, error, outputs)
+                self._reject(record, error, _told(view, prefix, left_out), outputs)
                 continue
             message = arrival[0]
             matches, failures = group.match(message)
@@ -245,12 +245,9 @@ class RouteStage:
         listeners = view.listeners[prefix] = _Listeners(kind, group, arrival_decoder(prefix))
         return listeners
 
-    def _reject(self, view: _View, prefix: bytes, record: Record, error: InvalidMessage, outputs: Outputs) -> None:
-        if not view.is_lane:
-            self._dead_letter(record, "decode", error.message, None, outputs)
-        elif (found := view.listeners.get(prefix)) is not None and found.group is not None:
-            for trigger_id in found.group.owners:
-                self._dead_letter(record, "decode", error.message, trigger_id, outputs)
+    def _reject(self, record: Record, error: InvalidMessage, told: Iterable[str | None], outputs: Outputs) -> None:
+        for trigger_id in told:
+            self._dead_letter(record, "decode", error.message, trigger_id, outputs)
 
     def _fire(self, firings: list[_Firing], outputs: Outputs) -> None:
         claims, bytes_max, runs_partition = self._claims, self._message_bytes_max, self._runs_partition
@@ -352,6 +349,15 @@ class RouteStage:
 def _is_worth_a_line(count: int) -> bool:
     """Whether the next one is told: a flood of bad messages must not become a flood of log."""
     return count <= LINES_FIRST or count % LINE_EVERY == 0
+
+
+def _told(view: _View, prefix: bytes, left_out: Collection[str]) -> Iterable[str | None]:
+    """Who is told of a message that cannot be decoded: nobody in particular, but by a lane its trigger."""
+    if not view.is_lane:
+        return (None,)
+    found = view.listeners.get(prefix)
+    owners = () if found is None or found.group is None else found.group.owners
+    return [each for each in owners if each not in left_out]
 
 
 def _without(triggers: Collection[str], found: Sequence[T]) -> Sequence[T]:

@@ -11,7 +11,7 @@ from stream_triggers.core.invocation import TriggerRun
 from stream_triggers.core.message import Event, Message, TaskStatus
 from stream_triggers.core.record import Start, Tick
 from stream_triggers.errors import Unavailable
-from stream_triggers.runtime.codec import decode
+from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.keyed.progress import Lane, lane_record, progress_record, read_lane
 from stream_triggers.runtime.log import TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, MemoryLog
@@ -376,6 +376,23 @@ def test_what_cannot_be_decoded_is_a_dead_letter_once(bundle: EngineBundle) -> N
     catch_up(bundle, worker)
     assert [each.offset for each in bundle.dead_letters()] == [0]
     assert (worker.counters.messages, worker.counters.fired) == (3, 2)
+
+
+def test_what_cannot_be_decoded_behind_its_routing_part_is_a_dead_letter_of_each_trigger_that_comes_to_it(
+    bundle: EngineBundle,
+) -> None:
+    bundle.write(bundle.topics.events, encode(paid("cut"))[:-1])
+    worker = history(bundle, 3)
+    bundle.clock.advance(1000)
+    since_ms = bundle.clock.now_ms()
+    bundle.send(paid("young"))
+    bundle.work_off(worker)
+    bundle.define({**LATE, "id": "after"}, start=Start(since_ms, 0))
+    bundle.define({**LATE, "id": "other", "when": {"event": "sent"}}, start=EARLIEST)
+    bundle.define(LATE, start=EARLIEST)
+    catch_up(bundle, worker)
+    some_time(bundle, worker)
+    assert [(each.trigger_id, each.stage, each.offset) for each in bundle.dead_letters()] == [("late", "decode", 0)]
 
 
 def test_a_failure_of_the_trigger_is_a_decision_and_a_dead_letter_of_it(bundle: EngineBundle) -> None:
