@@ -60,7 +60,7 @@ What has caused bugs
 * A definition applied before a message was sent must be in force when the message is processed: the table is read to
   its end after a batch was polled, not before: ``test_a_trigger_applied_before_a_message_was_sent_fires_for_it``.
 * What triggers catch up with is claimed while the position of the partition stays where it is: a changelog key that is
-  made of the position alone repeats, and compaction loses claims. It has a hash of the claims:
+  made of the position alone repeats, and compaction loses claims. It has a hash of the value:
   ``test_every_transaction_has_its_own_claims_record_though_the_live_place_stays``.
 * A trigger that has caught up must not begin again when its partition changes hands: how far it has come is read, to
   where that ended after the last transaction of the owner before, before the partition is processed:

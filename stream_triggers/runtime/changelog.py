@@ -1,7 +1,7 @@
 """Claims as changelog records, and back.
 
 One record holds all claims that one transaction made for one input partition: key = the partition's next input offset,
-a part number and a hash of the claims, value = a version byte, the segment (8 bytes, big-endian), the run ids side by
+a part number and a hash of the value, value = a version byte, the segment (8 bytes, big-endian), the run ids side by
 side. So a transaction writes one changelog record per input partition instead of one per run, and restoring reads a
 record per transaction. Keys never repeat among committed records of different claims, also where the offset stays as
 it is because a trigger catches up with what was there before it; so compaction keeps every record until the topic's
@@ -57,11 +57,9 @@ def records(next_input_offset: int, segment: int, run_ids: Sequence[bytes], part
     """The changelog records of one transaction's claims for one input ``partition``."""
     for part, start in enumerate(range(0, len(run_ids), RUN_IDS_PER_RECORD_MAX)):
         packed = b"".join(run_ids[start : start + RUN_IDS_PER_RECORD_MAX])
-        yield Outgoing(
-            key=next_input_offset.to_bytes(8, "big") + part.to_bytes(2, "big") + _hash(packed),
-            value=bytes([FORMAT]) + segment.to_bytes(8, "big") + packed,
-            partition=partition,
-        )
+        value = bytes([FORMAT]) + segment.to_bytes(8, "big") + packed
+        key = next_input_offset.to_bytes(8, "big") + part.to_bytes(2, "big") + _hash(value)
+        yield Outgoing(key=key, value=value, partition=partition)
 
 
 def parse(record: Record) -> ClaimsRecord:
@@ -139,8 +137,8 @@ class ClaimsLog:
         return restored(self._claims, inputs, batch, self._clock.now_ms())
 
 
-def _hash(packed: bytes) -> bytes:
-    return blake2b(packed, digest_size=_HASH_BYTES).digest()
+def _hash(value: bytes) -> bytes:
+    return blake2b(value, digest_size=_HASH_BYTES).digest()
 
 
 def _position_key(changelog: TopicPartition) -> bytes:

@@ -37,10 +37,11 @@ def read_back(value: bytes | None) -> ClaimsRecord:
 
 def test_a_transaction_writes_one_record_for_each_input_partition() -> None:
     records = list(changelog.records(258, 7, [RUN, OTHER_RUN], partition=1))
+    value = bytes.fromhex("01 0000000000000007") + RUN + OTHER_RUN
     assert records == [
         {
-            "key": bytes.fromhex("0000000000000102 0000") + blake2b(RUN + OTHER_RUN, digest_size=8).digest(),
-            "value": bytes.fromhex("01 0000000000000007") + RUN + OTHER_RUN,
+            "key": bytes.fromhex("0000000000000102 0000") + blake2b(value, digest_size=8).digest(),
+            "value": value,
             "partition": 1,
         }
     ]
@@ -53,6 +54,11 @@ def test_no_claims_make_no_record() -> None:
 def test_other_claims_at_the_same_position_have_another_key_so_that_compaction_keeps_both() -> None:
     (one,), (other,) = (changelog.records(1, 7, [run], partition=0) for run in (RUN, OTHER_RUN))
     assert one["key"] != other["key"]
+
+
+def test_so_have_the_same_claims_once_they_were_forgotten_and_taken_again() -> None:
+    (one,), (again,) = (changelog.records(1, segment, [RUN], partition=0) for segment in (7, 8))
+    assert one["key"] != again["key"]
 
 
 def test_very_many_claims_make_several_records_under_different_keys() -> None:

@@ -27,6 +27,7 @@ CASES: tuple[tuple[int, str], ...] = (
     (3, "a repeat in the batch of its first was judged by its arguments"),
     (39, "the store noted the end of a changelog that another worker had written to"),
     (228, "definitions were read once for a transaction"),
+    (3638, "a changelog key was that of the same claims, which had been forgotten in between"),
     (19541, "verify did not see decisions that a version of a keyed trigger cannot be used"),
 )
 """Seeds that have shown an error, and which. They draw another schedule when ``chance`` or ``world``
