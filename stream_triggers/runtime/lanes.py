@@ -10,7 +10,8 @@
 
 A lane is a trigger's own place in one input partition, from the start of an epoch. Rules:
 
-1. The owner of the partition works on its lanes, a bounded batch at a time, so that nothing new is held up.
+1. The owner of the partition works on its lanes, a batch at a time that takes ``PACE_S``, so that what is new waits no
+   longer than that.
 2. While a trigger has a lane in a partition, it has no part in what is read live there. So each message from the start
    on comes to it once, and in order.
 3. What a lane makes, how far it has come and the live place of its partition are in one transaction. So the fence of
@@ -50,6 +51,12 @@ logger = logging.getLogger(__name__)
 TRIES_MAX = 100
 """How often it is looked whether progress can be read, when a trigger with a start comes to ready partitions."""
 
+PACE_S = 0.02
+"""How long what is new waits for the lanes, about: they are given fewer messages at a time if these take longer."""
+
+PACE_FIRST = 500
+"""How many messages the lanes are given at first."""
+
 WAIT_S = 0.01
 """How long a worker that has nothing else to do waits for the messages of its lanes, before it looks for new ones."""
 
@@ -78,6 +85,7 @@ class Lanes:
         self._lanes: dict[TopicPartition, dict[str, Lane]] = {}
         self._listening: Mapping[str, frozenset[Kind]] = {}
         self._noted: set[tuple[TopicPartition, str]] = set()
+        self._pace = PACE_FIRST
         self._reader: Reader | None = None
         self._positions: Mapping[TopicPartition, int] = {}
         stage.leave_out(self._lanes)
@@ -186,16 +194,20 @@ class Lanes:
     ) -> tuple[Outputs, Sequence[TopicPartition]]:
         """Let the lanes go on, in partitions that have been routed up to the offsets in ``live``.
 
+        They are given ``records_max`` messages at most, or fewer if that takes longer than ``PACE_S``.
         Second, the partitions of lanes that have moved: what was made belongs into a transaction with their positions.
         """
         outputs, moved = Outputs(), list[TopicPartition]()
         self._assign(live)
         last_ms: dict[TopicPartition, int] = {}
-        for partition, records in slices(self._poll(records_max, wait_s)):
+        polled = self._poll(min(records_max, self._pace), wait_s)
+        begun_s = self._clock.monotonic_s()
+        for partition, records in slices(polled):
             old = [record for record in records if record.offset() < live[partition]]
             if old:
                 self._route(Slice(partition, old), outputs)
                 last_ms[partition] = old[-1].timestamp()[1]
+        self._keep_pace(len(polled), self._clock.monotonic_s() - begun_s)
         if self._positions and self._reader is not None:
             self._positions = self._reader.positions()
         for partition in sorted(self._lanes):
@@ -203,6 +215,13 @@ class Lanes:
                 moved.append(partition)
         self._rest_if_done()
         return outputs, moved
+
+    def _keep_pace(self, taken: int, seconds: float) -> None:
+        """Give the lanes fewer messages if those took too long, and more if there were as many as they were given."""
+        if seconds > PACE_S:
+            self._pace = max(1, taken // 2)
+        elif taken >= self._pace:
+            self._pace *= 2
 
     def _assign(self, live: Mapping[TopicPartition, int]) -> None:
         """Read where the hindmost lane of each partition is."""

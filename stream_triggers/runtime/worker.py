@@ -37,9 +37,6 @@ UNREADY_WAIT_S = 0.02
 NOTE_POSITIONS_EVERY_S = 5.0
 """How often a commit brings up the store's changelog positions; a restart reads again what is after them."""
 
-LANES_SHARE = 4
-"""Triggers that catch up are given one message for so many new ones."""
-
 
 def no_fault(_point: str) -> None:
     """What happens at a fault point outside of tests: nothing."""
@@ -264,11 +261,10 @@ class Worker:
             self._write(outputs)
 
     def _read_lanes(self, *, is_idle: bool) -> None:
-        """Let triggers that started in the past read on, a little if there is something new to be read, too [7]."""
+        """Let triggers that started in the past read on a little [7]."""
         if self._local is not None and self._local.lanes.has_any:
-            lanes, records_max = self._local.lanes, self._config.batch_records_max
-            share, wait_s = (records_max, WAIT_S) if is_idle else (max(1, records_max // LANES_SHARE), 0)
-            self._guarded(lambda: self._write_moved(*lanes.read(self._next_offsets, share, wait_s)))
+            lanes, records_max, wait_s = self._local.lanes, self._config.batch_records_max, WAIT_S if is_idle else 0
+            self._guarded(lambda: self._write_moved(*lanes.read(self._next_offsets, records_max, wait_s)))
 
     def _write_moved(self, outputs: Outputs, moved: Sequence[TopicPartition]) -> None:
         """Write what was made for partitions whose own positions stay where they are, and are sent all the same."""

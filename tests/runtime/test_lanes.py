@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from stream_triggers.core.record import Start, Tick
 from stream_triggers.errors import Unavailable
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.keyed.progress import Lane, lane_record, progress_record, read_lane
-from stream_triggers.runtime.log import TopicPartition
+from stream_triggers.runtime.log import Slice, TopicPartition
 from stream_triggers.runtime.memory_log import Crashed, MemoryLog
+from stream_triggers.runtime.outputs import Outputs
+from stream_triggers.runtime.route_stage import RouteStage
 from stream_triggers.runtime.store import MemoryStore
 from stream_triggers.runtime.worker import Worker
 from tests.engine_bundle import ROUND_MS, SHIP, START_MS, EngineBundle, paid
@@ -148,6 +151,33 @@ def test_a_lane_alone_commits_at_the_interval_and_what_is_new_does_not_wait_for_
     assert "ship event/new" in bundle.fired()
 
 
+class SlowStage:
+    """Routes messages, each of which takes some time."""
+
+    def __init__(self, bundle: EngineBundle, stage: RouteStage, each_ms: float) -> None:
+        self._bundle, self._inner, self._each_ms = bundle, stage, each_ms
+
+    def process_lanes(self, slice_: Slice, *arguments: Any) -> Outputs:
+        self._bundle.clock.advance(round(self._each_ms * len(slice_.records)))
+        return self._inner.process_lanes(slice_, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def test_the_lanes_are_given_more_messages_until_these_take_too_long() -> None:
+    bundle = EngineBundle(batch_records_max=4000, commit_interval_ms=1)
+    worker = history(bundle, 8000)
+    bundle.define(LATE, start=EARLIEST)
+    taken = [0]
+    for each_ms in (0, 0, 0.1, 0.1, 0):
+        assert worker._local is not None
+        worker._local.lanes._stage = SlowStage(bundle, worker._local.stage, each_ms)  # type: ignore[assignment]
+        bundle.until(lambda: worker.counters.caught_up > taken[-1], worker)
+        taken.append(worker.counters.caught_up)
+    assert [later - sooner for sooner, later in pairwise(taken)] == [500, 1000, 2000, 1000, 500]
+
+
 def test_every_transaction_has_its_own_claims_record_though_the_live_place_stays(bundle: EngineBundle) -> None:
     worker = history(bundle, 10)
     bundle.define(LATE, start=EARLIEST)
@@ -199,11 +229,11 @@ def test_a_transaction_that_is_open_in_progress_holds_nobody_up_where_no_trigger
     assert [each for each in bundle.fired() if each.startswith("late")] == ["late event/last"]
 
 
-def test_a_message_of_another_time_does_not_hurry_the_trigger_on(bundle: EngineBundle) -> None:
+def test_a_message_of_another_time_among_others_does_not_hurry_the_trigger_on(bundle: EngineBundle) -> None:
     worker = bundle.ready()
     for number in range(4):
         bundle.send(event("paid", f"p{number}", bundle.clock.now_ms(), f"o{number}"))
-    odd = bundle.cluster.partition(EVENTS_0).entries[1]
+    odd = bundle.cluster.partition(EVENTS_0).entries[2]
     odd._time_ms = START_MS + 3_000_000
     bundle.work_off(worker)
     bundle.clock.advance(3_600_000)
