@@ -16,6 +16,7 @@ from stream_triggers.core.trigger import canonical, parse_trigger, version
 from stream_triggers.runtime.clock import ManualClock
 from stream_triggers.runtime.codec import decode, encode
 from stream_triggers.runtime.functions import AllowedFunctions
+from stream_triggers.runtime.keyed.progress import Lane, read_lane
 from stream_triggers.runtime.log import Log, Outgoing, TopicPartition
 from stream_triggers.runtime.memory_log import MemoryCluster, MemoryLog
 from stream_triggers.runtime.store import MemoryStore, Store
@@ -153,6 +154,16 @@ class EngineBundle:
     def committed(self) -> dict[TopicPartition, int]:
         """The next offsets of the group."""
         return self.cluster.offsets(self.config.application)
+
+    def lanes(self, trigger_id: str, epoch: int = 0) -> dict[TopicPartition, Lane]:
+        """How far a trigger that starts in the past has come in each input partition, as it is committed."""
+        known = filter(None, map(read_lane, self.cluster.records(self.topics.progress)))
+        return {each.partition: each for each in known if (each.trigger_id, each.epoch) == (trigger_id, epoch)}
+
+    def has_joined(self, trigger_id: str, epoch: int = 0) -> bool:
+        """Whether a trigger that starts in the past has caught up everywhere."""
+        known = self.lanes(trigger_id, epoch)
+        return all(each in known and known[each].joined for each in self.inputs())
 
     # What came out, of committed transactions
 

@@ -34,21 +34,9 @@ KEYED = {
 }  # fmt: skip
 
 
-def lanes(bundle: EngineBundle, epoch: int = 0) -> dict[TopicPartition, Lane]:
-    """How far the trigger has come in each input partition that it has begun with."""
-    known = (read_lane(record) for record in bundle.cluster.records(bundle.topics.progress))
-    return {lane.partition: lane for lane in known if lane is not None and lane.epoch == epoch}
-
-
-def has_joined(bundle: EngineBundle, epoch: int = 0) -> bool:
-    """Whether the trigger has caught up everywhere."""
-    known = lanes(bundle, epoch)
-    return all(each in known and known[each].joined for each in bundle.inputs())
-
-
-def settle(bundle: EngineBundle, *workers: Worker, epoch: int = 0) -> None:
+def settle(bundle: EngineBundle, *workers: Worker, trigger_id: str = "late", epoch: int = 0) -> None:
     """Work until the trigger has joined, and everything new is committed."""
-    bundle.until(lambda: has_joined(bundle, epoch), *workers)
+    bundle.until(lambda: bundle.has_joined(trigger_id, epoch), *workers)
     bundle.work_off(*workers)
 
 
@@ -148,7 +136,7 @@ def middle_bundle(trigger: Mapping[str, Any] = LATE, start: Start = EARLIEST) ->
 
 def place(bundle: EngineBundle, epoch: int = 0) -> int:
     """How far the trigger has come with the events."""
-    lane = lanes(bundle, epoch).get(TopicPartition("events", 0))
+    lane = bundle.lanes("late", epoch).get(TopicPartition("events", 0))
     return 0 if lane is None else lane.next_offset
 
 
@@ -247,7 +235,7 @@ def test_an_epoch_that_is_raised_while_it_is_judged_does_not_change_the_lane_bef
 @pytest.mark.parametrize("is_noted", [False, True])
 def test_what_a_lane_does_before_a_raised_epoch_ends_it_is_no_fault(is_noted: bool) -> None:
     bundle, worker = middle_bundle()
-    last = lanes(bundle)[TopicPartition("events", 0)]
+    last = bundle.lanes("late")[TopicPartition("events", 0)]
     assert last.next_offset > 1
     bundle.cluster.write("progress", [lane_record(last._replace(next_offset=1))])  # as if it was read before
     bundle.define(AGAIN)
@@ -425,7 +413,7 @@ def test_whatever_single_output_of_lanes_is_lost_or_doubled_is_found(data: st.Da
     bundle.work_off(worker)
     for epoch in (0, 1):
         bundle.define({**NOTE, "epoch": epoch}, start=Start(0, epoch))
-        settle(bundle, worker, epoch=epoch)
+        settle(bundle, worker, trigger_id=NOTE["id"], epoch=epoch)
     topics = ("invocations", "trigger-runs", "dead-letters")
     outputs = [entry for topic in topics for entry in entries(bundle, topic)]
     outputs = [entry for entry in outputs if getattr(decode(entry.value()), "reason", "") not in NOTES]

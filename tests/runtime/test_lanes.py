@@ -39,21 +39,9 @@ ABSENT = {
 }
 
 
-def lanes(bundle: EngineBundle) -> dict[tuple[TopicPartition, str, int], Lane]:
-    """How far each lane has come, as it is committed."""
-    found = filter(None, map(read_lane, bundle.cluster.records(bundle.topics.progress)))
-    return {(each.partition, each.trigger_id, each.epoch): each for each in found}
-
-
 def catch_up(bundle: EngineBundle, *workers: Worker, trigger_id: str = "late", epoch: int = 0) -> None:
     """Let workers go on until a trigger has joined everywhere, and everything is worked off."""
-
-    def is_done() -> bool:
-        known = lanes(bundle)
-        places = [(each, trigger_id, epoch) for each in bundle.inputs()]
-        return bundle.backlog() == 0 and all(place in known and known[place].joined for place in places)
-
-    bundle.until(is_done, *workers)
+    bundle.until(lambda: bundle.backlog() == 0 and bundle.has_joined(trigger_id, epoch), *workers)
 
 
 def some_time(bundle: EngineBundle, *workers: Worker) -> None:
@@ -98,7 +86,7 @@ def test_a_trigger_without_a_start_takes_nothing_that_was_there_before_it(bundle
     bundle.send(paid("new"))
     bundle.work_off(worker)
     assert bundle.fired() == ["late event/new"]
-    assert lanes(bundle) == {}
+    assert bundle.lanes("late") == {}
 
 
 def test_it_starts_with_the_first_message_that_is_not_older(bundle: EngineBundle) -> None:
@@ -133,7 +121,7 @@ def test_a_trigger_that_is_there_from_the_beginning_has_nothing_to_catch_up_with
     worker = bundle.ready()
     catch_up(bundle, worker)
     assert bundle.fired() == [f"late event/e{number}" for number in range(20)]
-    assert {each.next_offset for each in lanes(bundle).values()} == {0}
+    assert {each.next_offset for each in bundle.lanes("late").values()} == {0}
 
 
 def test_a_lane_alone_commits_at_the_interval_and_what_is_new_does_not_wait_for_that() -> None:
@@ -322,7 +310,7 @@ def test_triggers_at_different_places_are_read_for_together_where_they_meet(bund
     fired = bundle.fired()
     assert [each for each in fired if each.startswith("half")] == [f"half event/f{number}" for number in range(10)]
     assert len([each for each in fired if each.startswith("late")]) == 30
-    assert lanes(bundle)[EVENTS_0, "half", 0].joined
+    assert bundle.lanes("half")[EVENTS_0].joined
 
 
 def test_triggers_at_many_places_take_no_more_memory_than_at_one() -> None:
@@ -342,7 +330,8 @@ def test_triggers_at_many_places_take_no_more_memory_than_at_one() -> None:
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert {each.next_offset for each in lanes(bundle).values() if each.partition == EVENTS_0} == {count}
+    lanes = [bundle.lanes(f"late-{number}").get(EVENTS_0) for number in range(count)]
+    assert {each.next_offset for each in lanes if each is not None} == {count}
     assert size < 2_500_000
 
 
@@ -453,9 +442,9 @@ def test_every_input_partition_has_a_lane_and_the_topics_nobody_asks_for_join_at
     bundle.define(LATE, start=EARLIEST)
     catch_up(bundle, worker)
     assert sorted(bundle.fired()) == [f"late event/e{number}" for number in range(9)]
-    known = lanes(bundle)
+    known = bundle.lanes("late")
     assert len(known) == 9
-    assert all(lane.next_offset == bundle.committed().get(place[0], 0) for place, lane in known.items())
+    assert all(lane.next_offset == bundle.committed().get(place, 0) for place, lane in known.items())
 
 
 def test_messages_that_are_deleted_before_the_lane_has_come_to_them_are_passed_over(
@@ -568,30 +557,23 @@ def causes(bundle: EngineBundle) -> list[tuple[str, ...]]:
     return [each.causes for each in bundle.invocations()]
 
 
+IN_TIME_AND_LATE = (
+    event("paid", "p1", START_MS),
+    event("paid", "p2", START_MS, "o2"),
+    event("sent", "s2", START_MS + 9000, "o2"),
+    event("sent", "s1", START_MS + 11_000),
+)
+"""One order is sent within ten seconds, and one is not."""
+
+
 def test_what_belongs_together_in_the_past_is_found(bundle: EngineBundle) -> None:
-    now = START_MS
-    keyed(
-        bundle,
-        BOTH,
-        event("paid", "p1", now),
-        event("paid", "p2", now, "o2"),
-        event("sent", "s2", now + 9000, "o2"),
-        event("sent", "s1", now + 11_000),
-    )
+    keyed(bundle, BOTH, *IN_TIME_AND_LATE)
     assert causes(bundle) == [("event/p2", "event/s2")]
     assert sorted(each.reason for each in bundle.decisions()) == ["partial_expired", "partial_expired"]
 
 
 def test_what_did_not_come_in_the_past_is_missed_and_what_did_is_not(bundle: EngineBundle) -> None:
-    now = START_MS
-    keyed(
-        bundle,
-        ABSENT,
-        event("paid", "p1", now),
-        event("paid", "p2", now, "o2"),
-        event("sent", "s2", now + 9000, "o2"),
-        event("sent", "s1", now + 11_000),
-    )
+    keyed(bundle, ABSENT, *IN_TIME_AND_LATE)
     assert causes(bundle) == [("event/p1",)]
 
 
@@ -638,7 +620,7 @@ def test_a_hot_key_is_forgotten_as_its_history_is_read(bundle: EngineBundle) -> 
     bundle.define({**BOTH, "when": every}, start=EARLIEST)
     bundle.until(lambda: len(bundle.decisions()) > 60, worker)
     assert {each.reason for each in bundle.decisions()} == {"partial_expired"}
-    assert not lanes(bundle)[EVENTS_0, "both", 0].joined
+    assert not bundle.lanes("both")[EVENTS_0].joined
 
 
 def test_a_raised_epoch_forgets_what_the_one_before_has_kept(bundle: EngineBundle) -> None:
