@@ -13,7 +13,7 @@ from stream_triggers.cli import cluster, terminal
 from stream_triggers.cli.catching_up import Place, behind_text, places
 from stream_triggers.cli.settings import AsJson, Settings, configured
 from stream_triggers.client import Change, StoredTrigger
-from stream_triggers.client.definitions import applied, no_trigger, validated
+from stream_triggers.client.definitions import applied, compared, no_trigger, validated
 from stream_triggers.core.condition import EventLeaf, ExceptionLeaf, Leaf, ResultLeaf, ScheduleLeaf, StatusLeaf, leaves
 from stream_triggers.core.instant import INSTANT_MIN_MS
 from stream_triggers.core.message import JsonValue
@@ -179,14 +179,9 @@ def _behind(settings: Settings, stored: StoredTrigger) -> list[Place] | None:
 def _compared(triggers: Sequence[Trigger], stored: Iterable[StoredTrigger]) -> tuple[Change, ...]:
     """What applying ``triggers`` would do."""
     before = {each.id: each for each in stored}
-    return tuple(_would_be(trigger, before.get(trigger.id)) for trigger in triggers)
-
-
-def _would_be(trigger: Trigger, before: StoredTrigger | None) -> Change:
-    after = applied(trigger, before, SystemClock().now_ms()).version
-    if before is None:
-        return Change(trigger.id, "created", after)
-    return Change(trigger.id, "unchanged" if before.version == after else "updated", after)
+    now_ms = SystemClock().now_ms()
+    wanted = ((each.id, applied(each, before.get(each.id), now_ms)) for each in triggers)
+    return tuple(compared(name, definition, before.get(name)) for name, definition in wanted)
 
 
 def _row(stored: StoredTrigger) -> list[str]:

@@ -213,7 +213,7 @@ class Definitions:
     def _changed(self, producer: Producer, edits: Mapping[str, Edit]) -> tuple[Change, ...]:
         stored = self._definitions()
         wanted = {name: edit(stored.get(name)) for name, edit in edits.items()}
-        changes = tuple(_compared(name, definition, stored.get(name)) for name, definition in wanted.items())
+        changes = tuple(compared(name, definition, stored.get(name)) for name, definition in wanted.items())
         records = [
             _record(change.id, wanted[change.id], self._partition.partition)
             for change in changes
@@ -322,7 +322,8 @@ def _readable(stored: Definition) -> Definition:
     return stored
 
 
-def _compared(trigger_id: str, wanted: Definition | None, stored: Definition | None) -> Change:
+def compared(trigger_id: str, wanted: Definition | None, stored: Definition | StoredTrigger | None) -> Change:
+    """What becomes of a trigger of which ``wanted`` takes the place of what is stored."""
     if wanted is None:
         return Change(trigger_id, "absent" if stored is None else "deleted", "")
     if stored is None:
